@@ -1,0 +1,110 @@
+"""The data that flows between environments, agents and training: one place for conventions and shapes.
+
+Letters in shapes: T slots of an unroll, B environments, F features.
+
+Time. The stream of an environment is FIRST, MID..., LAST, FIRST, MID..., LAST, ... The reward and the
+discount of a `dm_env.TimeStep` describe the transition INTO that step. Inside s5rl a FIRST step has
+reward 0 and discount 1, and no leaf is None. `timestep.first()` is the one and only reset signal.
+
+A slot t is the pair (timesteps[t], timesteps[t + 1]). A slot that starts at LAST is dead: its action is
+ignored, it is no environment step, and it has weight 0 in every loss, mean and normaliser.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import dm_env
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+PRNGKey = jax.Array
+PyTree = Any
+Params = PyTree
+"""A nest of arrays that training changes."""
+CoreState = PyTree
+"""A tuple or dict of real arrays, leaves [B, ...], or [...] without a batch."""
+Action = PyTree
+"""Exactly what an environment's `step` receives: the dtype and range of its action spec."""
+Observation = PyTree
+Specs = PyTree
+"""A nest of `dm_env.specs.Array`."""
+
+
+class HasSpecs(Protocol):
+    """Anything with the two specs of an environment."""
+
+    def observation_spec(self) -> Specs:
+        """Describes one observation, without a batch axis."""
+
+    def action_spec(self) -> Specs:
+        """Describes one action, without a batch axis."""
+
+
+class EnvironmentSpec(NamedTuple):
+    """What an agent has to know of an environment; specs carry no batch axis."""
+
+    observation: Specs
+    action: Specs
+
+    @classmethod
+    def from_environment(cls, environment: HasSpecs) -> EnvironmentSpec:
+        """Reads the specs of a JaxEnvironment, a BatchedEnvironment or a dm_env.Environment."""
+        return cls(environment.observation_spec(), environment.action_spec())
+
+
+class Trajectory(NamedTuple):
+    """A window of T slots of B streams, which may start and end inside an episode and cross several.
+
+    The next trajectory starts with `timesteps[T]` and with the state after T inputs.
+    """
+
+    timesteps: dm_env.TimeStep
+    """[T + 1, B, ...] what the agent saw; `timesteps[T]` serves the bootstrap."""
+    actions: Action
+    """[T, B, ...] what was sent to the environments; ignored by them in dead slots."""
+    extras: PyTree
+    """[T, B, ...] what `act` returned beside the action: log-probabilities, values, ..."""
+    initial_state: CoreState
+    """[B, ...] the memory BEFORE `timesteps[0]` was consumed."""
+
+
+class ActOutput(NamedTuple):
+    """What an agent returns for one time step."""
+
+    action: Action
+    """[B, ...] in the dtype and range of the action spec."""
+    extras: PyTree
+    """[B, ...] whatever else the loss needs."""
+
+
+def restart(observation: Observation) -> dm_env.TimeStep:
+    """Returns a FIRST step: reward 0, discount 1."""
+    return _timestep(dm_env.StepType.FIRST, 0.0, 1.0, observation)
+
+
+def transition(reward: Any, observation: Observation, discount: Any = 1.0) -> dm_env.TimeStep:
+    """Returns a MID step."""
+    return _timestep(dm_env.StepType.MID, reward, discount, observation)
+
+
+def termination(reward: Any, observation: Observation) -> dm_env.TimeStep:
+    """Returns a LAST step of discount 0: nothing follows, nothing is bootstrapped."""
+    return _timestep(dm_env.StepType.LAST, reward, 0.0, observation)
+
+
+def truncation(reward: Any, observation: Observation, discount: Any = 1.0) -> dm_env.TimeStep:
+    """Returns a LAST step of discount 1: the episode was cut, its return is bootstrapped."""
+    return _timestep(dm_env.StepType.LAST, reward, discount, observation)
+
+
+def _timestep(
+    step_type: dm_env.StepType, reward: Any, discount: Any, observation: Observation
+) -> dm_env.TimeStep:
+    return dm_env.TimeStep(
+        step_type=jnp.asarray(int(step_type), jnp.int32),
+        reward=jnp.asarray(reward, float),
+        discount=jnp.asarray(discount, float),
+        observation=jax.tree.map(jnp.asarray, observation),
+    )
