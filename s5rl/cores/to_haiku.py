@@ -15,8 +15,8 @@ from s5rl.types import Array, CoreState, Params
 class HaikuRecurrentCore(hk.RNNCore):
     """A `RecurrentCore` as an `hk.RNNCore`; its parameters are Haiku's.
 
-    It works under `hk.static_unroll`, `hk.dynamic_unroll` and `hk.ResetCore`; its own `unroll` is the parallel
-    one. Inputs may be `x` or `(x, should_reset)`, as `hk.ResetCore` takes them.
+    It works under `hk.static_unroll`, `hk.dynamic_unroll` and `hk.ResetCore`; its own `unroll` is the
+    parallel one. Inputs may be `x` or `(x, should_reset)`, as `hk.ResetCore` takes them.
     """
 
     def __init__(self, core: RecurrentCore, name: str | None = None) -> None:
