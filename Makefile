@@ -1,0 +1,91 @@
+# Everything runs in .venv, which is made on first use and made anew when pyproject.toml or the
+# constraints change. Needs nothing but make and a Python of 3.11 or newer:
+#
+#   make demo                          the main example
+#   make test ARGS="-k cores"          ARGS goes to pytest, or to the example
+#   make test PYTHON=python3.12        with this interpreter, where there is no .venv yet
+
+SHELL := /bin/sh
+PYTHON ?=
+ARGS ?=
+VENV_PYTHON := .venv/bin/python
+LOWEST_PYTHON := .venv-lowest/bin/python
+PYTEST_FLAGS := -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-lowest lint format bench docs clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+demo: .venv/installed ## train several memories on bsuite's memory length, in minutes
+	$(VENV_PYTHON) examples/bsuite_memory_length.py $(ARGS)
+
+test: .venv/installed ## the fast tests
+	$(VENV_PYTHON) -m pytest $(PYTEST_FLAGS) $(ARGS)
+
+test-slow: .venv/installed ## the learning tests, each of more than a minute
+	$(VENV_PYTHON) -m pytest $(PYTEST_FLAGS) -m slow $(ARGS)
+
+test-lowest: .venv-lowest/installed ## the fast tests with the oldest supported packages
+	$(LOWEST_PYTHON) -m pytest $(PYTEST_FLAGS) $(ARGS)
+
+lint: .venv/installed ## formatting, style and types
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
+
+format: .venv/installed ## put the code into the house form
+	$(VENV_PYTHON) -m ruff format .
+	$(VENV_PYTHON) -m ruff check --fix .
+
+bench: .venv/installed ## the benchmarks, one after the other
+	@set -e; for file in $(sort $(wildcard benchmarks/*.py)); do \
+		echo "$$file"; $(VENV_PYTHON) "$$file" $(ARGS); \
+	done
+
+docs: .venv/installed ## the documentation, into site/
+	$(VENV_PYTHON) -m mkdocs build --strict
+
+clean: ## remove what make made, but not results/
+	rm -rf .venv .venv-lowest build dist site *.egg-info
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+# $(call make-venv,FOLDER,CANDIDATES,TEST,NAME): makes FOLDER with the first candidate that runs and
+# for which TEST, a Python expression, holds. A candidate that exists may still fail to run.
+define make-venv
+for candidate in $(or $(PYTHON),$(2)); do \
+	if "$$candidate" -c 'import sys; sys.exit(not ($(3)))' >/dev/null 2>&1; then \
+		python="$$candidate"; break; \
+	fi; \
+done; \
+if [ -z "$$python" ]; then \
+	echo "s5rl needs $(4), and found none. Tried: $(or $(PYTHON),$(2))."; \
+	echo "  Debian, Ubuntu:  sudo apt install python3 python3-venv    (or python3.11 python3.11-venv)"; \
+	echo "  Fedora:          sudo dnf install python3.12"; \
+	echo "  macOS:           brew install python"; \
+	echo "  or name one:     make PYTHON=/path/to/python ..."; \
+	exit 1; \
+fi >&2; \
+if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	echo "$$python comes without the module venv. Debian, Ubuntu: sudo apt install python3-venv"; \
+	exit 1; \
+fi >&2; \
+echo "Making $(1) with $$("$$python" --version): a minute or more, about 1.5 GB."; \
+"$$python" -m venv --clear $(1)
+endef
+
+.venv/installed: pyproject.toml constraints/python3.11.txt constraints/python3.12.txt
+	@set -e; $(call make-venv,.venv,python3 python python3.13 python3.12 python3.11,sys.version_info >= (3$(comma) 11),Python 3.11 or newer); \
+	version=$$($(VENV_PYTHON) -c 'import sys; print("3.11" if sys.version_info < (3, 12) else "3.12")'); \
+	$(VENV_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
+		--constraint "constraints/python$$version.txt" --editable '.[dev]'; \
+	touch $@
+
+.venv-lowest/installed: pyproject.toml constraints/lowest.txt
+	@set -e; $(call make-venv,.venv-lowest,python3.11 python3 python,sys.version_info[:2] == (3$(comma) 11),Python 3.11); \
+	$(LOWEST_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
+		--requirement constraints/lowest.txt --editable .; \
+	touch $@
+
+comma := ,
