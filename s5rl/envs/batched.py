@@ -1,0 +1,144 @@
+"""Many environments as one, on the host: `BatchedEnvironment`, and `DmEnvBatch` for dm_env."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, final
+
+import dm_env
+import jax
+import numpy as np
+import tree
+
+from s5rl.envs.dm_env_adapter import from_dm_env, to_action
+from s5rl.types import Action, Specs
+
+
+class BatchedEnvironment(abc.ABC):
+    """B environments that act together; the only thing that the host loop knows.
+
+    Time steps have numpy leaves [B, ...] in the convention of `s5rl.types`, fresh at every call.
+    Each row follows the stream: after a LAST step its action is ignored, and its next step is the
+    FIRST of a new episode.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_envs(self) -> int:
+        """The number B of rows."""
+
+    @abc.abstractmethod
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode in every row; returns the FIRST steps, leaves [B, ...]."""
+
+    @abc.abstractmethod
+    def step(self, actions: Action) -> dm_env.TimeStep:
+        """Fills one slot of every row.
+
+        Args:
+          actions: [B, ...] in the dtype and range of the action spec.
+
+        Returns:
+          The next steps, leaves [B, ...].
+        """
+
+    @abc.abstractmethod
+    def observation_spec(self) -> Specs:
+        """Returns the spec of one observation, without a batch axis."""
+
+    @abc.abstractmethod
+    def action_spec(self) -> Specs:
+        """Returns the spec of one action, without a batch axis."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Frees what the environments hold."""
+
+
+@final
+class DmEnvBatch(BatchedEnvironment):
+    """A list of dm_env environments, stepped one after the other."""
+
+    def __init__(self, environments: Sequence[dm_env.Environment]) -> None:
+        """Wraps the environments; they belong to the batch from now on.
+
+        Args:
+          environments: at least one; distinct objects of equal specs.
+
+        Raises:
+          ValueError: there is none, one is listed twice, or specs differ.
+        """
+        self._environments = tuple(environments)
+        _check_members(self._environments)
+        self._observation_spec = self._environments[0].observation_spec()
+        self._action_spec = self._environments[0].action_spec()
+
+    @property
+    def num_envs(self) -> int:
+        """The number B of rows."""
+        return len(self._environments)
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode in every row; see `BatchedEnvironment.reset`."""
+        return self._stack([environment.reset() for environment in self._environments])
+
+    def step(self, actions: Action) -> dm_env.TimeStep:
+        """Fills one slot of every row; see `BatchedEnvironment.step`.
+
+        Raises:
+          TypeError: a dtype does not fit the action spec.
+          ValueError: a shape does not fit the action spec and the number of rows.
+        """
+        actions = jax.tree.map(np.asarray, actions)
+        for leaf in jax.tree.leaves(actions):
+            if leaf.shape[:1] != (self.num_envs,):
+                raise ValueError(
+                    f"actions must have a leading axis of {self.num_envs} rows, got shape {leaf.shape}."
+                )
+        rows = [
+            to_action(self._action_spec, jax.tree.map(lambda leaf, i=i: leaf[i], actions))
+            for i in range(self.num_envs)
+        ]
+        return self._stack(
+            [environment.step(row) for environment, row in zip(self._environments, rows, strict=True)]
+        )
+
+    def observation_spec(self) -> Specs:
+        """Returns the spec of one observation, without a batch axis."""
+        return self._observation_spec
+
+    def action_spec(self) -> Specs:
+        """Returns the spec of one action, without a batch axis."""
+        return self._action_spec
+
+    def close(self) -> None:
+        """Closes every environment."""
+        for environment in self._environments:
+            environment.close()
+
+    def _stack(self, timesteps: list[dm_env.TimeStep]) -> dm_env.TimeStep:
+        rows = [from_dm_env(timestep, self._observation_spec) for timestep in timesteps]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def _check_members(environments: tuple[dm_env.Environment, ...]) -> None:
+    if not environments:
+        raise ValueError("environments must hold at least one dm_env.Environment, got none.")
+    if len({id(environment) for environment in environments}) < len(environments):
+        raise ValueError("environments must be distinct objects, got one of them twice.")
+    for i, environment in enumerate(environments):
+        for name in ("observation_spec", "action_spec"):
+            expected, got = (getattr(member, name)() for member in (environments[0], environment))
+            if not _same_specs(expected, got):
+                raise ValueError(
+                    f"{name} of environments[{i}] must equal that of environments[0], {expected}; got {got}."
+                )
+
+
+def _same_specs(left: Specs, right: Specs) -> bool:
+    def values(specs: Specs) -> list[Any]:
+        # With the type: a specs.Array equals any bounded one of its shape and dtype.
+        return [(path, type(spec), spec) for path, spec in tree.flatten_with_path(specs)]
+
+    return values(left) == values(right)

@@ -1,0 +1,152 @@
+"""Adapters to dm_env and from it."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tree
+from dm_env import specs
+
+from s5rl.envs.base import JaxEnvironment
+from s5rl.envs.stream import Stream, advance_stream, restart_stream, start_stream
+from s5rl.types import Action, PRNGKey, Specs
+
+
+def as_dm_env(environment: JaxEnvironment, seed: int | PRNGKey) -> dm_env.Environment:
+    """Returns a JaxEnvironment as a dm_env.Environment.
+
+    It walks the very stream that `start_stream` begins with the same key, and converts: a FIRST
+    step has reward and discount None, other steps have Python floats, step types are
+    `dm_env.StepType`, and observations are fresh numpy arrays.
+
+    Args:
+      environment: the environment.
+      seed: an integer, or a JAX key.
+    """
+    key = jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
+    return JaxDmEnv(environment, key)
+
+
+@final
+class JaxDmEnv(dm_env.Environment):
+    """What `as_dm_env` returns."""
+
+    def __init__(self, environment: JaxEnvironment, key: PRNGKey) -> None:
+        self._environment = environment
+        self._key = key
+        self._stream: Stream | None = None
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode: the next one of the stream."""
+        if self._stream is None:
+            return self._move_to(_start(self._environment, self._key))
+        return self._move_to(_restart(self._environment, self._stream))
+
+    def step(self, action: Action) -> dm_env.TimeStep:
+        """Acts once; without an episode, the action is ignored and one begins.
+
+        Args:
+          action: a nest of `action_spec()`.
+
+        Raises:
+          TypeError: the action's dtype does not fit its spec.
+          ValueError: the action's shape does not fit its spec.
+        """
+        if self._stream is None:
+            return self.reset()
+        action = to_action(self.action_spec(), action)
+        return self._move_to(_advance(self._environment, self._stream, action))
+
+    def observation_spec(self) -> Specs:
+        """Returns the spec of an observation."""
+        return self._environment.observation_spec()
+
+    def action_spec(self) -> Specs:
+        """Returns the spec of an action."""
+        return self._environment.action_spec()
+
+    def _move_to(self, stream: Stream) -> dm_env.TimeStep:
+        self._stream = stream
+        timestep = jax.device_get(stream.timestep)
+        is_first = bool(timestep.first())
+        return dm_env.TimeStep(
+            step_type=dm_env.StepType(int(timestep.step_type)),
+            reward=None if is_first else float(timestep.reward),
+            discount=None if is_first else float(timestep.discount),
+            observation=_to_observation(self.observation_spec(), timestep.observation),
+        )
+
+
+def from_dm_env(timestep: dm_env.TimeStep, observation_spec: Specs) -> dm_env.TimeStep:
+    """Converts a step of a dm_env.Environment into the convention of `s5rl.types`.
+
+    Args:
+      timestep: what `reset` or `step` returned.
+      observation_spec: the spec of the environment.
+
+    Returns:
+      A step of fresh numpy arrays without None: step_type int32 [], reward and discount [] in JAX's
+      default float (0 and 1 in a FIRST step), observation in the structure and dtypes of its spec.
+
+    Raises:
+      ValueError: the reward or the discount of a MID or LAST step is not a scalar.
+    """
+    reward, discount = (0.0, 1.0) if timestep.first() else (timestep.reward, timestep.discount)
+    return dm_env.TimeStep(
+        step_type=np.array(timestep.step_type, np.int32),
+        reward=_to_float("reward", reward),
+        discount=_to_float("discount", discount),
+        observation=_to_observation(observation_spec, timestep.observation),
+    )
+
+
+def to_action(action_spec: Specs, action: Action) -> Any:
+    """Converts an action into what a dm_env.Environment expects.
+
+    Args:
+      action_spec: a nest of specs.
+      action: arrays, or numbers, in the same nest.
+
+    Returns:
+      The nest in the dtypes of the specs: numpy scalars where the shape is (), else fresh arrays.
+
+    Raises:
+      TypeError: a dtype does not fit its spec, such as a float for an integer.
+      ValueError: a shape does not fit its spec.
+    """
+
+    def convert(spec: specs.Array, value: Any) -> Any:
+        value = np.asarray(value)
+        if value.shape != spec.shape:
+            raise ValueError(f"action must fit {spec}, got shape {value.shape}.")
+        if not np.can_cast(value.dtype, spec.dtype, casting="same_kind"):
+            raise TypeError(f"action must fit {spec}, got dtype {value.dtype}.")
+        return np.array(value, spec.dtype)[()]  # [()] makes a scalar of shape (), else it is a no-op
+
+    return tree.map_structure_up_to(action_spec, convert, action_spec, action, check_types=False)
+
+
+def _to_observation(observation_spec: Specs, observation: Any) -> Any:
+    return tree.map_structure_up_to(
+        observation_spec,
+        lambda spec, value: np.array(value, spec.dtype),
+        observation_spec,
+        observation,
+        check_types=False,
+    )
+
+
+def _to_float(name: str, value: Any) -> np.ndarray:
+    if value is None or np.ndim(value) > 0:
+        raise ValueError(f"{name} of a MID or LAST step must be a scalar, got {value!r}.")
+    return np.array(value, jnp.result_type(float))
+
+
+# Compiled once per environment value, however many adapters are made of it.
+_start = jax.jit(start_stream, static_argnums=0)
+_restart = jax.jit(restart_stream, static_argnums=0)
+_advance = jax.jit(advance_stream, static_argnums=0)

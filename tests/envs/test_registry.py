@@ -1,0 +1,41 @@
+"""Environments by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from s5rl.envs import MemoryChain, make_environment
+
+
+def test_memory_chain():
+    assert make_environment("memory_chain", memory_length=64) == MemoryChain(64)
+    assert make_environment("memory_chain", memory_length=5, num_bits=2) == MemoryChain(5, 2)
+
+
+def test_bsuite_with_options(tmp_path):
+    pytest.importorskip("bsuite")
+    environment = make_environment("bsuite/bandit/0", results_dir=tmp_path)
+    assert environment.action_spec().num_values == 11
+    environment.reset()
+    environment.step(0)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("memory_chian", r"unknown environment 'memory_chian'; the nearest are \['memory_chain'\]"),
+        ("bsuit/catch/0", r"unknown environment 'bsuit/catch/0'; .*'bsuite/'"),
+        ("bsuite", r"unknown environment 'bsuite'; the nearest are \['bsuite/'\]"),
+        ("xyz", r"unknown environment 'xyz'; known are \['memory_chain', 'bsuite/'\]"),
+        ("bsuite/cach/0", r"unknown bsuite id 'cach/0'; .*'catch/0'"),
+    ],
+)
+def test_unknown_names_list_the_nearest(name, message):
+    with pytest.raises(ValueError, match=message):
+        make_environment(name)
+
+
+def test_options_that_an_environment_does_not_take_are_refused():
+    with pytest.raises(TypeError, match="memory_size"):
+        make_environment("memory_chain", memory_length=2, memory_size=3)
