@@ -11,6 +11,6 @@ def enable_x64() -> AbstractContextManager[None]:
     """Returns a context in which JAX's default float type is float64."""
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64 as legacy_enable_x64  # its home before jax 0.8
+    from jax import experimental  # its home before jax 0.8
 
-    return legacy_enable_x64()
+    return experimental.enable_x64()  # type: ignore[attr-defined, unused-ignore]

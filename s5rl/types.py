@@ -12,11 +12,14 @@ ignored, it is no environment step, and it has weight 0 in every loss, mean and 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+import dataclasses
+from typing import Any, NamedTuple, Protocol, final
 
 import dm_env
 import jax
 import jax.numpy as jnp
+import numpy as np
+from dm_env import specs
 
 Array = jax.Array
 PRNGKey = jax.Array
@@ -42,11 +45,27 @@ class HasSpecs(Protocol):
         """Describes one action, without a batch axis."""
 
 
-class EnvironmentSpec(NamedTuple):
-    """What an agent has to know of an environment; specs carry no batch axis."""
+@final
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnvironmentSpec:
+    """What an agent has to know of an environment; specs carry no batch axis.
+
+    Two of them are equal if their specs have the same nest, types, shapes, dtypes and bounds; names do not
+    matter.
+    """
 
     observation: Specs
     action: Specs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EnvironmentSpec) and self._signature() == other._signature()
+
+    def __hash__(self) -> int:
+        return hash(self._signature())
+
+    def _signature(self) -> tuple[Any, ...]:
+        leaves, structure = jax.tree.flatten((self.observation, self.action))
+        return structure, *((type(leaf), leaf.shape, leaf.dtype, *_bounds(leaf)) for leaf in leaves)
 
     @classmethod
     def from_environment(cls, environment: HasSpecs) -> EnvironmentSpec:
@@ -77,6 +96,12 @@ class ActOutput(NamedTuple):
     """[B, ...] in the dtype and range of the action spec."""
     extras: PyTree
     """[B, ...] whatever else the loss needs."""
+
+
+def _bounds(spec: specs.Array) -> tuple[bytes, ...]:
+    if not isinstance(spec, specs.BoundedArray):
+        return ()
+    return tuple(np.broadcast_to(bound, spec.shape).tobytes() for bound in (spec.minimum, spec.maximum))
 
 
 def restart(observation: Observation) -> dm_env.TimeStep:

@@ -1,9 +1,12 @@
 """Memories: one interface, its laws in `s5rl.conformance`, and the cores."""
 
-from s5rl.cores.attention import AttentionCore
-from s5rl.cores.base import CheckedCore, RecurrentCore
-from s5rl.cores.feed_forward import FeedForwardCore
-from s5rl.cores.from_haiku import HaikuCore
-from s5rl.cores.gated import GRUCore, LSTMCore
-from s5rl.cores.linear_recurrence import linear_recurrence, reset_operator
-from s5rl.cores.s5 import ResettableS5Core
+from s5rl.cores.attention import AttentionCore as AttentionCore
+from s5rl.cores.base import CheckedCore as CheckedCore
+from s5rl.cores.base import RecurrentCore as RecurrentCore
+from s5rl.cores.feed_forward import FeedForwardCore as FeedForwardCore
+from s5rl.cores.from_haiku import HaikuCore as HaikuCore
+from s5rl.cores.gated import GRUCore as GRUCore
+from s5rl.cores.gated import LSTMCore as LSTMCore
+from s5rl.cores.linear_recurrence import linear_recurrence as linear_recurrence
+from s5rl.cores.linear_recurrence import reset_operator as reset_operator
+from s5rl.cores.s5 import ResettableS5Core as ResettableS5Core

@@ -1,0 +1,9 @@
+"""Agents: pure functions around any core."""
+
+from s5rl.agents.a2c import A2CAgent as A2CAgent
+from s5rl.agents.a2c import A2CConfig as A2CConfig
+from s5rl.agents.base import Agent as Agent
+from s5rl.agents.base import AgentConfig as AgentConfig
+from s5rl.agents.base import AgentState as AgentState
+from s5rl.agents.base import UnboundAgentError as UnboundAgentError
+from s5rl.agents.make_agent import make_agent as make_agent

@@ -1,0 +1,188 @@
+"""Advantage actor-critic with a stored memory state: the algorithm of bsuite's recurrent baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import final
+
+import chex
+import dm_env
+import jax
+import jax.numpy as jnp
+import optax
+
+from s5rl.agents.base import Agent, AgentState, UnboundAgentError, row_keys
+from s5rl.cores import RecurrentCore
+from s5rl.cores.checks import check_choice, check_positive
+from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
+from s5rl.networks import ActorCritic, MLPTorso, Torso
+from s5rl.networks.torso import ACTIVATIONS
+from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey, Trajectory
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class A2CConfig:
+    """Settings of A2C; the defaults are the paper's Table 3.
+
+    Attributes:
+      learning_rate: of Adam.
+      discount: discount factor of a step.
+      td_lambda: decay of the trace of the returns, in [0, 1].
+      entropy_cost: weight of the entropy of the policy.
+      value_cost: weight of the squared TD(lambda) error.
+      max_gradient_norm: gradients are scaled down to this global norm; None leaves them.
+      num_envs: number of environments that act in parallel.
+      unroll_length: number of slots of a trajectory; a whole n-step episode needs n + 1.
+      torso_sizes: hidden layers before the memory.
+      policy_sizes: hidden layers between memory and policy.
+      value_sizes: hidden layers between memory and value.
+      activation: of the hidden layers: "relu", "leaky_relu", "tanh" or "gelu".
+
+    Raises:
+      ValueError: a value is out of its range.
+    """
+
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    td_lambda: float = 0.9
+    entropy_cost: float = 0.0
+    value_cost: float = 1.0
+    max_gradient_norm: float | None = None
+    num_envs: int = 1
+    unroll_length: int = 32
+    torso_sizes: tuple[int, ...] = (256, 256)
+    policy_sizes: tuple[int, ...] = ()
+    value_sizes: tuple[int, ...] = ()
+    activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        check_positive(num_envs=self.num_envs, unroll_length=self.unroll_length)
+        for name in ("discount", "td_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)!r}.")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}.")
+        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
+            raise ValueError(f"max_gradient_norm must be above 0 or None, got {self.max_gradient_norm!r}.")
+        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+
+    @classmethod
+    def bsuite(cls) -> A2CConfig:
+        """Returns the settings of the paper's bsuite experiment: Table 3."""
+        return cls()
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class A2CAgent(Agent):
+    """A2C around any core.
+
+    Attributes:
+      core: the memory.
+      config: the settings.  Read-only, as everything here.
+      torso: what stands before the memory; None for a perceptron of `config.torso_sizes`.
+      environment_spec: specs of the environment; None while unbound.
+
+    Source: Mnih et al. 2016; Osband et al. 2020 for TD(lambda) errors as advantages.
+    """
+
+    core: RecurrentCore
+    config: A2CConfig = A2CConfig()
+    torso: Torso | None = None
+    environment_spec: EnvironmentSpec | None = None
+
+    def init(self, key: PRNGKey) -> AgentState:
+        """Returns fresh parameters and optimiser state."""
+        params = self._network.init(key)
+        return AgentState(params, self._optimizer.init(params))
+
+    def acting_params(self, state: AgentState) -> Params:
+        """Returns the parameters with the core prepared."""
+        return self._network.prepare(state.params)
+
+    def initial_actor_state(self, batch_size: int | None = None) -> CoreState:
+        """Returns the core's initial state."""
+        return self.core.initial_state(batch_size)
+
+    def act(
+        self,
+        acting_params: Params,
+        timestep: dm_env.TimeStep,
+        actor_state: CoreState,
+        key: PRNGKey,
+        evaluation: bool = False,
+    ) -> tuple[ActOutput, CoreState]:
+        """Chooses actions; extras hold `raw_action`."""
+        output, actor_state = self._network.step(acting_params, timestep, actor_state)
+        if evaluation:
+            sample = self._network.head.mode(output.policy)
+        else:
+            draw = self._network.head.sample
+            keys = row_keys(key, timestep)
+            sample = jax.vmap(draw)(output.policy, keys) if keys.ndim else draw(output.policy, keys)
+        return ActOutput(sample.action, {"raw_action": sample.raw}), actor_state
+
+    def update(
+        self, state: AgentState, trajectory: Trajectory, key: PRNGKey
+    ) -> tuple[AgentState, dict[str, Array]]:
+        """Takes one gradient step on the trajectory."""
+        del key  # nothing is drawn
+        gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, trajectory)
+        updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return AgentState(params, opt_state), {**metrics, "gradient_norm": optax.global_norm(gradients)}
+
+    def _loss(self, params: Params, trajectory: Trajectory) -> tuple[Array, dict[str, Array]]:
+        """Returns the loss, a mean over live slots.
+
+        L = mean(-log pi(a_t) sg(e_t) + value_cost e_t^2 - entropy_cost H_t),    e_t the TD(lambda) error
+        """
+        timesteps = trajectory.timesteps
+        chex.assert_rank(timesteps.step_type, 2)
+        output, _ = self._network.unroll(params, timesteps, trajectory.initial_state)
+        policy = output.policy[:-1]
+        errors = td_lambda_errors(
+            timesteps, output.value, discount=self.config.discount, td_lambda=self.config.td_lambda
+        )
+        head = self._network.head
+        log_probs = head.log_prob(policy, trajectory.extras["raw_action"])
+        weights = live_slots(timesteps)
+        policy_loss = weighted_mean(-log_probs * jax.lax.stop_gradient(errors), weights)
+        value_loss = weighted_mean(jnp.square(errors), weights)
+        entropy = weighted_mean(head.entropy(policy), weights)
+        loss = policy_loss + self.config.value_cost * value_loss - self.config.entropy_cost * entropy
+        return loss, {
+            "loss": loss,
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+        }
+
+    def _with_spec(self, environment_spec: EnvironmentSpec) -> A2CAgent:
+        agent = dataclasses.replace(self, environment_spec=environment_spec)
+        jax.eval_shape(agent.init, jax.random.key(0))  # a spec or torso that does not fit is found here
+        return agent
+
+    @functools.cached_property
+    def _network(self) -> ActorCritic:
+        if self.environment_spec is None:
+            raise UnboundAgentError
+        config = self.config
+        default = MLPTorso(self.environment_spec.observation, config.torso_sizes, config.activation)
+        return ActorCritic(
+            environment_spec=self.environment_spec,
+            core=self.core,
+            torso=self.torso or default,
+            policy_sizes=config.policy_sizes,
+            value_sizes=config.value_sizes,
+            activation=config.activation,
+        )
+
+    @functools.cached_property
+    def _optimizer(self) -> optax.GradientTransformation:
+        adam = optax.adam(self.config.learning_rate)
+        if self.config.max_gradient_norm is None:
+            return adam
+        return optax.chain(optax.clip_by_global_norm(self.config.max_gradient_norm), adam)

@@ -1,0 +1,47 @@
+"""The one line in which an agent's memory is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s5rl.agents.a2c import A2CAgent, A2CConfig
+from s5rl.agents.base import Agent
+from s5rl.cores import RecurrentCore
+from s5rl.cores.checks import check_choice
+from s5rl.networks import Torso
+from s5rl.types import EnvironmentSpec
+
+ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {"a2c": (A2CAgent, A2CConfig)}
+"""Agent and config class of each algorithm."""
+
+
+def make_agent(
+    environment_spec: EnvironmentSpec | None = None,
+    *,
+    core: RecurrentCore,
+    algorithm: str = "a2c",
+    config: Any = None,
+    torso: Torso | None = None,
+) -> Agent:
+    """Returns an agent with the given memory.
+
+    Args:
+      environment_spec: specs of the environment; None for an unbound agent, which `train` binds.
+      core: the memory.
+      algorithm: "a2c".
+      config: settings of the algorithm, an instance of its config class; None for the defaults.
+      torso: what stands before the memory, a function of Haiku modules from observations [N, ...] to features
+        [N, F]; None for a perceptron over the flat observation.
+
+    Raises:
+      TypeError: core or config is of the wrong type.
+      ValueError: the algorithm is unknown, or no network serves the specs.
+    """
+    check_choice("algorithm", algorithm, tuple(ALGORITHMS))
+    agent_class, config_class = ALGORITHMS[algorithm]
+    if not isinstance(core, RecurrentCore):
+        raise TypeError(f"core must be a RecurrentCore such as LSTMCore(), got {core!r}.")
+    if config is not None and not isinstance(config, config_class):
+        raise TypeError(f"config must be a {config_class.__name__} for {algorithm!r}, got {config!r}.")
+    agent = agent_class(core=core, config=config or config_class(), torso=torso)
+    return agent if environment_spec is None else agent.bind(environment_spec)

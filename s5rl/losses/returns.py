@@ -1,0 +1,63 @@
+"""Returns and means over trajectories that cross episode boundaries."""
+
+from __future__ import annotations
+
+import chex
+import dm_env
+import jax
+import jax.numpy as jnp
+import rlax
+
+from s5rl.types import Array
+
+
+def live_slots(timesteps: dm_env.TimeStep) -> Array:
+    """Returns the weights [T, B] of slots: 0 where timesteps [T + 1, B] are LAST at their start, else 1."""
+    return (timesteps.step_type[:-1] != int(dm_env.StepType.LAST)).astype(float)
+
+
+def weighted_mean(x: Array, weights: Array) -> Array:
+    """Returns sum(weights x) / sum(weights), 0 where all weights are 0.
+
+    Args:
+      x: [T, B]; what stands where the weight is 0 has no effect, NaN included.
+      weights: [T, B].
+    """
+    chex.assert_equal_shape([x, weights])
+    return jnp.sum(weights * jnp.where(weights > 0, x, 0.0)) / jnp.maximum(jnp.sum(weights), 1.0)
+
+
+def td_lambda_errors(
+    timesteps: dm_env.TimeStep, values: Array, *, discount: float, td_lambda: float
+) -> Array:
+    """Returns TD(lambda) errors, which equal the generalised advantage estimates.
+
+        e_t = G_t - v_t,    G_t = r_{t+1} + g_{t+1} ((1 - l_{t+1}) v_{t+1} + l_{t+1} G_{t+1})
+
+    g is the discount times the time step's own. l is `td_lambda`, and 0 on every transition into a LAST step:
+    there the trace stops, a truncated episode is bootstrapped from the value of its final observation, and a
+    terminated one (discount 0) is not bootstrapped. Errors of dead slots are meaningless: weight them by
+    `live_slots`.
+
+    Args:
+      timesteps: [T + 1, B] with reward and discount of the transition INTO each step.
+      values: [T + 1, B].
+      discount: discount factor of a step.
+      td_lambda: decay of the trace, in [0, 1].
+
+    Returns:
+      [T, B]; gradients flow through v_t only, not through G_t.
+
+    Source: Sutton and Barto 2018, chapter 12; Schulman et al. 2016 (GAE).
+    """
+    chex.assert_rank(values, 2)
+    chex.assert_equal_shape([values, timesteps.reward, timesteps.discount, timesteps.step_type])
+    into_last = timesteps.step_type[1:] == int(dm_env.StepType.LAST)
+    errors = jax.vmap(rlax.td_lambda, in_axes=1, out_axes=1)
+    return errors(
+        values[:-1],
+        timesteps.reward[1:],
+        timesteps.discount[1:] * discount,
+        values[1:],
+        jnp.where(into_last, 0.0, td_lambda),
+    )

@@ -1,0 +1,165 @@
+"""`evaluate`: whole episodes with a fresh memory."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from s5rl.agents import Agent
+from s5rl.cores.checks import check_positive
+from s5rl.envs import BatchedEnvironment, JaxEnvironment, advance_stream
+from s5rl.training.keys import RunKeys, row_keys, run_keys
+from s5rl.training.metrics import EpisodeTracker, start_tracker
+from s5rl.training.rollout import Actors, start_actors
+from s5rl.training.train import TrainingEnvironment, as_batch
+from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey
+
+
+class Evaluation(NamedTuple):
+    """Finished episodes, each begun with an empty memory."""
+
+    episode_returns: np.ndarray
+    """[episodes] undiscounted."""
+    episode_lengths: np.ndarray
+    """[episodes] environment steps."""
+
+
+def evaluate(
+    agent: Agent,
+    params: Params,
+    environment: TrainingEnvironment,
+    num_episodes: int,
+    seed: int = 0,
+    *,
+    max_episode_length: int = 100_000,
+) -> Evaluation:
+    """Runs whole episodes with the most probable actions.
+
+    Args:
+      agent: bound to the environment.
+      params: from `agent.acting_params(state)`.
+      environment: a JaxEnvironment, a BatchedEnvironment, a dm_env.Environment or a list of those.
+      num_episodes: number of episodes; each row of a batch runs the same number of them, up to one, so that
+        short episodes are not preferred.
+      seed: of the episodes of a JaxEnvironment; other environments have seeds of their own.
+      max_episode_length: number of steps after which an episode is taken to have no end.
+
+    Returns:
+      Returns and lengths of the episodes.
+
+    Raises:
+      RuntimeError: an episode did not end within `max_episode_length` steps.
+      ValueError: a number is not positive, or the agent is bound to another environment.
+    """
+    check_positive(num_episodes=num_episodes, max_episode_length=max_episode_length)
+    if isinstance(environment, JaxEnvironment):
+        agent = agent.bind(EnvironmentSpec.from_environment(environment))
+        return _evaluate_compiled(agent, params, environment, num_episodes, seed, max_episode_length)
+    batch = as_batch(environment)
+    agent = agent.bind(EnvironmentSpec.from_environment(batch))
+    return _evaluate_on_host(agent, params, batch, num_episodes, seed, max_episode_length)
+
+
+class _Episodes(NamedTuple):
+    """Episodes that run side by side."""
+
+    actors: Actors
+    tracker: EpisodeTracker
+    done: Array
+    """bool [episodes]: whether the first episode of the row has ended."""
+
+
+def _evaluate_compiled(
+    agent: Agent,
+    params: Params,
+    environment: JaxEnvironment,
+    num_episodes: int,
+    seed: int,
+    max_episode_length: int,
+) -> Evaluation:
+    tracker, done = jax.device_get(
+        _run_episodes(agent, environment, num_episodes, params, run_keys(seed), max_episode_length)
+    )
+    if not done.all():
+        raise _endless(max_episode_length)
+    return Evaluation(tracker.episode_return, tracker.episode_length)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run_episodes(
+    agent: Agent,
+    environment: JaxEnvironment,
+    num_episodes: int,
+    params: Params,
+    keys: RunKeys,
+    max_episode_length: Array,
+) -> tuple[EpisodeTracker, Array]:
+    def unfinished(episodes: _Episodes) -> Array:
+        return ~episodes.done.all() & (episodes.tracker.episode_length.max() < max_episode_length)
+
+    def slot(episodes: _Episodes) -> _Episodes:
+        streams, memory, keys = episodes.actors
+        output, memory = agent.act(params, streams.timestep, memory, keys, evaluation=True)
+        streams = jax.vmap(lambda s, a: advance_stream(environment, s, a))(streams, output.action)
+        tracker = EpisodeTracker(
+            episodes.tracker.episode_return + jnp.where(episodes.done, 0.0, streams.timestep.reward),
+            episodes.tracker.episode_length + jnp.where(episodes.done, 0, 1),
+        )
+        return _Episodes(Actors(streams, memory, keys), tracker, episodes.done | streams.timestep.last())
+
+    episodes = _Episodes(
+        actors=start_actors(agent, environment, keys, num_episodes),
+        tracker=start_tracker(num_episodes),
+        done=jnp.zeros(num_episodes, jnp.bool_),
+    )
+    episodes = jax.lax.while_loop(unfinished, slot, episodes)
+    return episodes.tracker, episodes.done
+
+
+def _evaluate_on_host(
+    agent: Agent,
+    params: Params,
+    environment: BatchedEnvironment,
+    num_episodes: int,
+    seed: int,
+    max_episode_length: int,
+) -> Evaluation:
+    num_envs = environment.num_envs
+    keys = row_keys(run_keys(seed).acting, num_envs)
+    # Which rows run one episode more than the others, where the division leaves a remainder.
+    left = num_episodes // num_envs + (np.arange(num_envs) < num_episodes % num_envs)
+    finished: list[tuple[float, int]] = []
+    returns, lengths = np.zeros(num_envs), np.zeros(num_envs, int)
+    timestep, memory = environment.reset(), agent.initial_actor_state(num_envs)
+    while left.any():
+        output, memory = _act(agent, params, timestep, memory, keys)
+        timestep = environment.step(jax.device_get(output.action))
+        first = timestep.step_type == int(dm_env.StepType.FIRST)
+        returns = np.where(first, 0.0, returns + timestep.reward)
+        lengths = np.where(first, 0, lengths + 1)
+        for row in np.flatnonzero((timestep.step_type == int(dm_env.StepType.LAST)) & (left > 0)):
+            finished.append((returns[row], lengths[row]))
+            left[row] -= 1
+        unfinished = (left > 0) & ~timestep.last()
+        if (lengths[unfinished] >= max_episode_length).any():
+            raise _endless(max_episode_length)
+    return Evaluation(*(np.array(column) for column in zip(*finished, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _act(
+    agent: Agent, params: Params, timestep: dm_env.TimeStep, memory: CoreState, keys: PRNGKey
+) -> tuple[ActOutput, CoreState]:
+    return agent.act(params, timestep, memory, keys, evaluation=True)
+
+
+def _endless(max_episode_length: int) -> RuntimeError:
+    return RuntimeError(
+        f"an episode did not end within max_episode_length={max_episode_length} steps: raise the limit, or "
+        "give the environment a time limit."
+    )
