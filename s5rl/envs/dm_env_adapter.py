@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import dm_env
@@ -96,10 +97,13 @@ def from_dm_env(timestep: dm_env.TimeStep, observation_spec: Specs) -> dm_env.Ti
       ValueError: the reward or the discount of a MID or LAST step is not a scalar.
     """
     reward, discount = (0.0, 1.0) if timestep.first() else (timestep.reward, timestep.discount)
+    _check_scalar("reward", reward)
+    _check_scalar("discount", discount)
+    float_dtype = jnp.result_type(float)
     return dm_env.TimeStep(
         step_type=np.array(timestep.step_type, np.int32),
-        reward=_to_float("reward", reward),
-        discount=_to_float("discount", discount),
+        reward=np.array(reward, float_dtype),
+        discount=np.array(discount, float_dtype),
         observation=_to_observation(observation_spec, timestep.observation),
     )
 
@@ -127,23 +131,23 @@ def to_action(action_spec: Specs, action: Action) -> Any:
             raise TypeError(f"action must fit {spec}, got dtype {value.dtype}.")
         return np.array(value, spec.dtype)[()]  # [()] makes a scalar of shape (), else it is a no-op
 
-    return tree.map_structure_up_to(action_spec, convert, action_spec, action, check_types=False)
+    return _map_spec(convert, action_spec, action)
 
 
 def _to_observation(observation_spec: Specs, observation: Any) -> Any:
-    return tree.map_structure_up_to(
-        observation_spec,
-        lambda spec, value: np.array(value, spec.dtype),
-        observation_spec,
-        observation,
-        check_types=False,
-    )
+    return _map_spec(lambda spec, value: np.array(value, spec.dtype), observation_spec, observation)
 
 
-def _to_float(name: str, value: Any) -> np.ndarray:
+def _map_spec(function: Callable[[specs.Array, Any], Any], spec: Specs, value: Any) -> Any:
+    """Maps over a nest of specs and a value of its shape; returns a nest of the types of `spec`."""
+    if isinstance(spec, specs.Array):  # the usual case, and dm-tree is slow
+        return function(spec, value)
+    return tree.map_structure_up_to(spec, function, spec, value)
+
+
+def _check_scalar(name: str, value: Any) -> None:
     if value is None or np.ndim(value) > 0:
         raise ValueError(f"{name} of a MID or LAST step must be a scalar, got {value!r}.")
-    return np.array(value, jnp.result_type(float))
 
 
 # Compiled once per environment value, however many adapters are made of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import unittest
 from collections.abc import Callable
 
@@ -113,6 +114,16 @@ def test_bad_actions_are_refused(action, error, message):
     environment.reset()
     with pytest.raises(error, match=message):
         environment.step(action)
+
+
+def test_from_dm_env_follows_the_nest_of_the_spec_in_silence(caplog):
+    leaf = specs.Array((), np.float32)
+    spec = collections.OrderedDict(b=leaf, a={"c": leaf})
+    observation = {"a": {"c": np.float32(1)}, "b": np.float32(2)}
+    converted = from_dm_env(dm_env.restart(observation), spec).observation
+    assert jax.tree.structure(converted) == jax.tree.structure(spec)
+    assert (converted["b"], converted["a"]["c"]) == (2, 1)
+    assert caplog.records == []
 
 
 def test_from_dm_env_fixes_types_and_copies():
