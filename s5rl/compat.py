@@ -1,10 +1,13 @@
-"""What differs between the supported versions of JAX, in one place."""
+"""What differs between the supported versions of JAX and optax, in one place."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
 import jax
+import optax
+
+from s5rl.types import Array, PyTree
 
 
 def enable_x64() -> AbstractContextManager[None]:
@@ -14,3 +17,10 @@ def enable_x64() -> AbstractContextManager[None]:
     from jax import experimental  # its home before jax 0.8
 
     return experimental.enable_x64()  # type: ignore[attr-defined, unused-ignore]
+
+
+def global_norm(tree: PyTree) -> Array:
+    """Returns the Euclidean norm of all leaves together, a scalar."""
+    if hasattr(optax, "tree") and hasattr(optax.tree, "norm"):
+        return optax.tree.norm(tree)
+    return optax.global_norm(tree)  # its name before optax 0.2.6

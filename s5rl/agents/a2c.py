@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from s5rl.agents.base import Agent, AgentState, UnboundAgentError, row_keys
+from s5rl.compat import global_norm
 from s5rl.cores import RecurrentCore
 from s5rl.cores.checks import check_choice, check_positive
 from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
@@ -95,12 +96,12 @@ class A2CAgent(Agent):
 
     def init(self, key: PRNGKey) -> AgentState:
         """Returns fresh parameters and optimiser state."""
-        params = self._network.init(key)
+        params = self.network.init(key)
         return AgentState(params, self._optimizer.init(params))
 
     def acting_params(self, state: AgentState) -> Params:
         """Returns the parameters with the core prepared."""
-        return self._network.prepare(state.params)
+        return self.network.prepare(state.params)
 
     def initial_actor_state(self, batch_size: int | None = None) -> CoreState:
         """Returns the core's initial state."""
@@ -115,11 +116,11 @@ class A2CAgent(Agent):
         evaluation: bool = False,
     ) -> tuple[ActOutput, CoreState]:
         """Chooses actions; extras hold `raw_action`."""
-        output, actor_state = self._network.step(acting_params, timestep, actor_state)
+        output, actor_state = self.network.step(acting_params, timestep, actor_state)
         if evaluation:
-            sample = self._network.head.mode(output.policy)
+            sample = self.network.head.mode(output.policy)
         else:
-            draw = self._network.head.sample
+            draw = self.network.head.sample
             keys = row_keys(key, timestep)
             sample = jax.vmap(draw)(output.policy, keys) if keys.ndim else draw(output.policy, keys)
         return ActOutput(sample.action, {"raw_action": sample.raw}), actor_state
@@ -132,7 +133,7 @@ class A2CAgent(Agent):
         gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, trajectory)
         updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return AgentState(params, opt_state), {**metrics, "gradient_norm": optax.global_norm(gradients)}
+        return AgentState(params, opt_state), {**metrics, "gradient_norm": global_norm(gradients)}
 
     def _loss(self, params: Params, trajectory: Trajectory) -> tuple[Array, dict[str, Array]]:
         """Returns the loss, a mean over live slots.
@@ -141,12 +142,12 @@ class A2CAgent(Agent):
         """
         timesteps = trajectory.timesteps
         chex.assert_rank(timesteps.step_type, 2)
-        output, _ = self._network.unroll(params, timesteps, trajectory.initial_state)
+        output, _ = self.network.unroll(params, timesteps, trajectory.initial_state)
         policy = output.policy[:-1]
         errors = td_lambda_errors(
             timesteps, output.value, discount=self.config.discount, td_lambda=self.config.td_lambda
         )
-        head = self._network.head
+        head = self.network.head
         log_probs = head.log_prob(policy, trajectory.extras["raw_action"])
         weights = live_slots(timesteps)
         policy_loss = weighted_mean(-log_probs * jax.lax.stop_gradient(errors), weights)
@@ -166,7 +167,8 @@ class A2CAgent(Agent):
         return agent
 
     @functools.cached_property
-    def _network(self) -> ActorCritic:
+    def network(self) -> ActorCritic:
+        """The network body that acting and learning share."""
         if self.environment_spec is None:
             raise UnboundAgentError
         config = self.config

@@ -7,6 +7,4 @@ from s5rl.cores.feed_forward import FeedForwardCore as FeedForwardCore
 from s5rl.cores.from_haiku import HaikuCore as HaikuCore
 from s5rl.cores.gated import GRUCore as GRUCore
 from s5rl.cores.gated import LSTMCore as LSTMCore
-from s5rl.cores.linear_recurrence import linear_recurrence as linear_recurrence
-from s5rl.cores.linear_recurrence import reset_operator as reset_operator
 from s5rl.cores.s5 import ResettableS5Core as ResettableS5Core

@@ -154,9 +154,16 @@ class SquashedGaussianHead(ActionHead):
         affine = distrax.ScalarAffine(shift=(low + high) / 2, scale=(high - low) / 2)
         return distrax.Block(distrax.Chain([affine, distrax.Tanh()]), ndims=1)
 
+    def _representable_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the bounds rounded inwards: a spec refuses what is beyond by one unit in the last place."""
+        float_type = jax.dtypes.canonicalize_dtype(float)
+        low, high = np.asarray(self.minimum, float_type), np.asarray(self.maximum, float_type)
+        low = np.where(low < np.asarray(self.minimum), np.nextafter(low, np.inf), low)
+        high = np.where(high > np.asarray(self.maximum), np.nextafter(high, -np.inf), high)
+        return low.astype(float_type), high.astype(float_type)
+
     def _action(self, raw: Array) -> ActionSample:
-        # Rounding may leave the bounds by one unit in the last place, which a spec refuses.
-        action = jnp.clip(self._squash().forward(raw), jnp.asarray(self.minimum), jnp.asarray(self.maximum))
+        action = jnp.clip(self._squash().forward(raw), *self._representable_bounds())
         dtype = jax.dtypes.canonicalize_dtype(self.dtype)
         return ActionSample(action.astype(dtype).reshape(raw.shape[:-1] + self.shape), raw)
 

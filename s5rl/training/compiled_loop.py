@@ -17,7 +17,7 @@ from s5rl.training.metrics import EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.rollout import Actors, rollout, start_actors
 from s5rl.types import Array
 
-SLOTS_BETWEEN_VISITS = 100_000
+SLOTS_BETWEEN_VISITS = 10_000
 """Of the host to a run: rare enough to cost nothing."""
 
 Columns = dict[str, np.ndarray]

@@ -1,0 +1,38 @@
+"""The one list of all agents: each algorithm, small, around any core."""
+
+from __future__ import annotations
+
+import haiku as hk
+
+from s5rl.agents import A2CConfig, Agent, make_agent
+from s5rl.cores import (
+    AttentionCore,
+    FeedForwardCore,
+    GRUCore,
+    HaikuCore,
+    LSTMCore,
+    RecurrentCore,
+    ResettableS5Core,
+)
+
+
+def haiku_lstm():
+    return hk.LSTM(16)
+
+
+# One core of each class, large enough to learn small tasks.
+LEARNING_CORES = {
+    "feed_forward": FeedForwardCore((16,)),
+    "lstm": LSTMCore(16),
+    "gru": GRUCore(16),
+    "attention": AttentionCore(num_layers=1, num_heads=2, model_size=16, window=8, mlp_ratio=2),
+    "s5": ResettableS5Core(state_size=16, model_size=16, num_layers=1),
+    "haiku": HaikuCore(haiku_lstm),
+}
+SMALL_CONFIGS = {
+    "a2c": A2CConfig(learning_rate=3e-3, num_envs=8, unroll_length=8, torso_sizes=(16,)),
+}
+
+
+def small_agent(algorithm: str, core: RecurrentCore) -> Agent:
+    return make_agent(core=core, algorithm=algorithm, config=SMALL_CONFIGS[algorithm])

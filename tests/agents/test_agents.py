@@ -1,0 +1,247 @@
+"""Laws of every agent around every core: acting and learning agree, dead slots count for nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agents import SMALL_CONFIGS, small_agent
+from cores import CORES
+from dm_env import specs
+
+from s5rl.agents import A2CConfig, UnboundAgentError, make_agent
+from s5rl.agents.make_agent import ALGORITHMS
+from s5rl.cores import LSTMCore, ResettableS5Core
+from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.training import rollout, start_actors
+from s5rl.training.keys import run_keys
+from s5rl.types import EnvironmentSpec, Trajectory, restart
+
+CORE = LSTMCore(8)
+ENVIRONMENT = MemoryChain(3)
+SPEC = EnvironmentSpec.from_environment(ENVIRONMENT)
+
+over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
+over_cores = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
+
+
+def second_window(agent, num_slots=7, num_envs=3):
+    """A trajectory that starts inside episodes (of 4 steps and a dead slot) and crosses several."""
+    keys = run_keys(0)
+    state = jax.jit(agent.init)(keys.init)
+    actors = jax.jit(lambda: start_actors(agent, ENVIRONMENT, keys, num_envs))()
+
+    @jax.jit
+    def roll(params, actors):
+        return rollout(agent, ENVIRONMENT, params, actors, num_slots)
+
+    _, actors = roll(agent.acting_params(state), actors)
+    trajectory, after = roll(agent.acting_params(state), actors)
+    return state, trajectory, actors, after
+
+
+def test_the_list_is_complete():
+    assert set(SMALL_CONFIGS) == set(ALGORITHMS)
+
+
+@over_algorithms
+@over_cores
+def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core):
+    agent = small_agent(algorithm, core).bind(SPEC)
+    state, trajectory, before, after = second_window(agent)
+    assert not trajectory.timesteps.first()[0].all()
+    assert trajectory.timesteps.first()[1:].any()
+
+    memory, policies, values = before.memory, [], []
+    step = jax.jit(agent.network.step)
+    params = agent.acting_params(state)
+    for t in range(7):
+        timestep = jax.tree.map(lambda x, t=t: x[t], trajectory.timesteps)
+        output, memory = step(params, timestep, memory)
+        policies.append(output.policy)
+        values.append(output.value)
+    learned, _ = jax.jit(agent.network.unroll)(state.params, trajectory.timesteps, trajectory.initial_state)
+    np.testing.assert_allclose(learned.policy[:-1], jnp.stack(policies), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(learned.value[:-1], jnp.stack(values), rtol=1e-5, atol=1e-5)
+    # What the next window starts from is what acting left behind.
+    for left, right in zip(jax.tree.leaves(memory), jax.tree.leaves(after.memory), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+
+
+@over_algorithms
+def test_dead_slots_have_no_effect_on_learning(algorithm):
+    agent = small_agent(algorithm, CORE).bind(SPEC)
+    state, trajectory, *_ = second_window(agent)
+    dead = np.asarray(trajectory.timesteps.last()[:-1])
+    assert dead.any()
+
+    def spoil(leaf, value):
+        flags = dead.reshape(dead.shape + (1,) * (leaf.ndim - 2))
+        return jnp.where(flags, jnp.asarray(value, leaf.dtype), leaf)
+
+    spoilt = trajectory._replace(
+        actions=jax.tree.map(lambda leaf: spoil(leaf, 1), trajectory.actions),
+        extras=jax.tree.map(lambda leaf: spoil(leaf, 1), trajectory.extras),
+    )
+    assert not np.array_equal(spoilt.actions, trajectory.actions)
+    update = jax.jit(agent.update)
+    key = jax.random.key(0)
+    expected, got = update(state, trajectory, key), update(state, spoilt, key)
+    for left, right in zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@over_algorithms
+def test_act_with_and_without_a_batch_and_with_any_kind_of_key(algorithm):
+    agent = small_agent(algorithm, CORE).bind(SPEC)
+    params = agent.acting_params(jax.jit(agent.init)(jax.random.key(0)))
+    one = restart(jnp.ones((1, 3)))
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one)
+    keys = jax.random.split(jax.random.key(1), 4)
+    rows, _ = agent.act(params, batch, agent.initial_actor_state(4), keys)
+    split, memory = agent.act(params, batch, agent.initial_actor_state(4), jax.random.key(1))
+    np.testing.assert_array_equal(rows.action, split.action)
+    assert jax.tree.leaves(memory)[0].shape[0] == 4
+    for key in (jax.random.key(7), jax.random.PRNGKey(7)):
+        single, _ = agent.act(params, one, agent.initial_actor_state(), key)
+        assert single.action.shape == ()
+    with pytest.raises(ValueError, match="key must be one random key, or one for each row"):
+        agent.act(params, batch, agent.initial_actor_state(4), keys[:3])
+    greedy = [
+        agent.act(params, batch, agent.initial_actor_state(4), k, evaluation=True)[0].action for k in keys
+    ]
+    assert all(np.array_equal(greedy[0], other) for other in greedy)
+
+
+class _Fixed(JaxEnvironment):
+    """An environment that is nothing but its action spec, so that every kind of action is taken."""
+
+    def __init__(self, action_spec):
+        self._action_spec = action_spec
+
+    def reset(self, key):
+        return (), restart(jnp.zeros(2))
+
+    def step(self, state, action):
+        raise NotImplementedError
+
+    def observation_spec(self):
+        return specs.Array((2,), np.float32)
+
+    def action_spec(self):
+        return self._action_spec
+
+
+@over_algorithms
+@pytest.mark.parametrize(
+    "action_spec",
+    [
+        specs.BoundedArray((), np.int32, 2, 4),
+        specs.BoundedArray((2,), np.int32, [0, 1], [3, 2]),
+        specs.BoundedArray((3,), np.float32, -2.0, 0.5),
+    ],
+    ids=["discrete from 2", "multi-discrete", "continuous"],
+)
+def test_every_kind_of_action_is_acted_and_learned(algorithm, action_spec):
+    agent = small_agent(algorithm, CORE).bind(EnvironmentSpec.from_environment(_Fixed(action_spec)))
+    state = jax.jit(agent.init)(jax.random.key(0))
+    num_slots, num_envs = 5, 4
+    random = np.random.default_rng(0)
+    types = np.full((num_slots + 1, num_envs), int(dm_env.StepType.MID), np.int32)
+    timesteps = dm_env.TimeStep(
+        jnp.asarray(types),
+        jnp.asarray(random.normal(size=types.shape), float),
+        jnp.ones(types.shape),
+        jnp.asarray(random.normal(size=(*types.shape, 2)), float),
+    )
+    params, memory = agent.acting_params(state), agent.initial_actor_state(num_envs)
+    act, outputs = jax.jit(agent.act), []
+    for t in range(num_slots):
+        timestep = jax.tree.map(lambda x, t=t: x[t], timesteps)
+        output, memory = act(params, timestep, memory, jax.random.key(t))
+        for action in np.asarray(output.action):
+            action_spec.validate(action)
+        outputs.append(output)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *outputs)
+    trajectory = Trajectory(timesteps, stacked.action, stacked.extras, agent.initial_actor_state(num_envs))
+    learned, metrics = jax.jit(agent.update)(state, trajectory, jax.random.key(0))
+    assert all(np.isfinite(value) for value in metrics.values())
+    # Torso, core, policy and value: all of them learn.
+    for part in state.params:
+        before, after = jax.tree.leaves(state.params[part]), jax.tree.leaves(learned.params[part])
+        assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True)), part
+
+
+def test_an_unbound_agent_says_so():
+    key = jax.random.key(0)
+    state, trajectory, *_ = second_window(make_agent(SPEC, core=CORE))
+    agent = make_agent(core=CORE)
+    for call in (
+        lambda: agent.init(key),
+        lambda: agent.acting_params(state),
+        lambda: agent.act(state.params, restart(jnp.zeros((1, 3))), agent.initial_actor_state(), key),
+        lambda: agent.update(state, trajectory, key),
+    ):
+        with pytest.raises(UnboundAgentError, match=r"agent\.bind\(EnvironmentSpec"):
+            call()
+
+
+def test_binding_is_checked():
+    agent = make_agent(SPEC, core=CORE)
+    assert agent.bind(EnvironmentSpec.from_environment(MemoryChain(9))) is agent
+    with pytest.raises(ValueError, match="bound to another environment"):
+        agent.bind(EnvironmentSpec.from_environment(MemoryChain(3, num_bits=2)))
+    with pytest.raises(ValueError, match="action_spec"):
+        make_agent(EnvironmentSpec.from_environment(_Fixed(specs.Array((2,), np.float32))), core=CORE)
+
+
+def test_agents_are_values():
+    assert make_agent(SPEC, core=LSTMCore(8)) == make_agent(core=LSTMCore(8)).bind(SPEC)
+    assert hash(make_agent(SPEC, core=LSTMCore(8))) == hash(make_agent(SPEC, core=LSTMCore(8)))
+    assert make_agent(SPEC, core=LSTMCore(8)) != make_agent(SPEC, core=LSTMCore(9))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_agent(core=CORE).core = LSTMCore(9)
+
+
+def test_make_agent_checks_its_arguments():
+    with pytest.raises(ValueError, match=r"algorithm must be one of 'a2c'.*got 'sac'"):
+        make_agent(core=CORE, algorithm="sac")
+    with pytest.raises(TypeError, match="core must be a RecurrentCore"):
+        make_agent(core="lstm")
+    with pytest.raises(TypeError, match="config must be a A2CConfig"):
+        make_agent(core=CORE, config={"learning_rate": 1.0})
+    for name, value in [
+        ("discount", 1.5),
+        ("td_lambda", -0.1),
+        ("learning_rate", 0.0),
+        ("num_envs", 0),
+        ("unroll_length", 2.5),
+        ("activation", "swish"),
+        ("max_gradient_norm", 0.0),
+    ]:
+        with pytest.raises(ValueError, match=name):
+            A2CConfig(**{name: value})
+
+
+def test_a_torso_of_haiku_modules_takes_the_place_of_the_default():
+    import haiku as hk
+
+    def torso(observation):
+        return hk.Linear(5, name="mine")(hk.Flatten()(observation))
+
+    agent = make_agent(SPEC, core=ResettableS5Core(4, 4, 1), torso=torso)
+    params = agent.init(jax.random.key(0)).params
+    assert params["torso"]["mine"]["w"].shape == (3, 5)
+    with pytest.raises(ValueError, match="torso must return features"):
+        make_agent(SPEC, core=CORE, torso=lambda observation: observation)
+
+
+def test_table_3():
+    config = A2CConfig.bsuite()
+    assert (config.learning_rate, config.entropy_cost, config.torso_sizes) == (3e-4, 0.0, (256, 256))
+    assert (config.discount, config.td_lambda, config.num_envs) == (0.99, 0.9, 1)
+    assert (config.unroll_length, config.activation) == (32, "relu")
