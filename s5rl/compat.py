@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 import optax
-
-from s5rl.types import Array, PyTree
 
 
 def enable_x64() -> AbstractContextManager[None]:
@@ -19,7 +18,7 @@ def enable_x64() -> AbstractContextManager[None]:
     return experimental.enable_x64()  # type: ignore[attr-defined, unused-ignore]
 
 
-def global_norm(tree: PyTree) -> Array:
+def global_norm(tree: Any) -> jax.Array:
     """Returns the Euclidean norm of all leaves together, a scalar."""
     if hasattr(optax, "tree") and hasattr(optax.tree, "norm"):
         return optax.tree.norm(tree)

@@ -42,7 +42,8 @@ def test_two_terminated_episodes_by_hand():
 
 def test_truncated_episode_by_hand():
     # The value of the final observation, 2, is bootstrapped, and the trace stops there:
-    # e_1 = 1 + .9 * 2 - .5, e_0 = 1 + .9 * .5 - 1 + .9 * .8 * e_1. The next episode's reward of 100 must not be seen.
+    # e_1 = 1 + .9 * 2 - .5, e_0 = 1 + .9 * .5 - 1 + .9 * .8 * e_1.
+    # The next episode's reward of 100 must not be seen.
     timesteps = stream([FIRST, MID, LAST, FIRST, LAST], [0, 1, 1, 0, 100], [1, 1, 1, 1, 0])
     values = jnp.asarray([1.0, 0.5, 2.0, 50.0, 0.0])[:, None]
     errors = td_lambda_errors(timesteps, values, discount=0.9, td_lambda=0.8)[:, 0]
