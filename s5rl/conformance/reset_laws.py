@@ -1,0 +1,143 @@
+"""The laws of a reset: 3 it separates past and future, 4 it clears NaN and inf, 8 the operator."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from s5rl.conformance import measure
+from s5rl.conformance.case import Case
+from s5rl.conformance.measure import Deviation, compare
+from s5rl.conformance.sequence_laws import compare_results
+from s5rl.conformance.subject import Result, Subject, map_floats
+from s5rl.types import Array, CoreState, Params, PyTree
+
+Fill = Callable[[tuple[int, ...]], np.ndarray]
+
+
+@runtime_checkable
+class HasOperator(Protocol):
+    """A core that shows what its parallel scan combines."""
+
+    def operator(self, earlier: Any, later: Any) -> Any:
+        """Returns earlier (+) later."""
+
+    def elements(self, params: Params, inputs: Array, should_reset: Array) -> PyTree:
+        """Returns the elements [T, B, ...] of a scan over inputs [T, B, F] with flags [T, B]."""
+
+
+def resets_separate(subject: Subject, case: Case) -> list[Deviation]:
+    """Law 3: nothing before a row's last reset reaches an output or a gradient from it on."""
+    if not case.flags.any():
+        return []
+    times = np.arange(case.length)[:, None]
+    has_reset = np.asarray(case.flags.any(axis=0))
+    last = np.where(case.flags, times, -1).max(axis=0)
+    before, behind = (np.asarray(where & has_reset) for where in (times < last, times >= last))
+
+    data = subject.data(case)
+    data = data._replace(
+        output_weights=data.output_weights * behind[..., None],
+        state_weights=[np.where(_rows(has_reset, w), w, 0) for w in data.state_weights],
+    )
+    found = []
+    for name, run in (("unroll", subject.whole), ("step", subject.scan)):
+        clean = run(data)
+        found += [
+            measure.vanishes(f"gradient to inputs before the reset, {name}", clean.gradients.inputs[before]),
+            measure.vanishes(
+                f"gradient to the state before the reset, {name}",
+                [leaf[has_reset] for leaf in clean.gradients.state],
+            ),
+        ]
+        for fill_name, fill in _fills(case.seed):
+            dirty = run(
+                data._replace(
+                    inputs=np.where(before[..., None], fill(data.inputs.shape), data.inputs),
+                    state=_fill_state(data.state, has_reset, fill),
+                )
+            )
+            what = f"{name} with {fill_name} before the reset"
+            found += _compare_behind(what, dirty, clean, behind, has_reset)
+            if fill_name == "other numbers":
+                found.append(
+                    compare(
+                        f"gradient to params, {what}",
+                        dirty.gradients.params,
+                        clean.gradients.params,
+                        measure.GRADIENTS,
+                        measure.NOISE,
+                    )
+                )
+    return found
+
+
+def resets_clear(subject: Subject, case: Case) -> list[Deviation]:
+    """Law 4: a reset at t=0 clears NaN and inf in the incoming state, in values and in gradients."""
+    flags = case.flags
+    flags[0] = True
+    data = subject.data(case)._replace(flags=flags)
+    initial = data._replace(state=jax.device_get(subject.core.initial_state(case.batch_size)))
+    everyone = np.ones(case.batch_size, bool)
+    found = []
+    for name, run in (("unroll", subject.whole), ("step", subject.scan)):
+        want = run(initial)
+        found.append(
+            measure.demand(f"finite results of {name} from the initial state", measure.is_finite(want))
+        )
+        for fill_name, fill in _fills(case.seed)[1:]:
+            dirty = run(data._replace(state=_fill_state(data.state, everyone, fill)))
+            found += compare_results(f"{name} with {fill_name} in a state that is reset at t=0", dirty, want)
+    return found
+
+
+def operator_is_associative(subject: Subject, case: Case) -> list[Deviation]:
+    """Law 8: (x + y) + z = x + (y + z) for three elements under all eight combinations of their flags."""
+    core = subject.core
+    assert isinstance(core, HasOperator)
+    flags = jnp.array(list(itertools.product([False, True], repeat=3))).T
+    inputs = jnp.asarray(subject.random(np.random.default_rng(case.seed), *flags.shape))
+    elements = core.elements(subject.params, inputs, flags)
+    x, y, z = (jax.tree.map(lambda leaf, t=t: leaf[t], elements) for t in range(3))
+    left = core.operator(core.operator(x, y), z)
+    right = core.operator(x, core.operator(y, z))
+    return [compare("(x + y) + z against x + (y + z)", left, right, measure.VALUES)]
+
+
+def _fills(seed: int) -> list[tuple[str, Fill]]:
+    random = np.random.default_rng(seed + 1)
+    return [
+        ("other numbers", lambda shape: random.standard_normal(shape).astype(np.float32)),
+        ("NaN", functools.partial(np.full, fill_value=np.float32(np.nan))),
+        ("inf", functools.partial(np.full, fill_value=np.float32(np.inf))),
+    ]
+
+
+def _fill_state(state: CoreState, rows: np.ndarray, fill: Fill) -> CoreState:
+    """Returns the state with the floating leaves of some rows replaced."""
+    return map_floats(
+        lambda leaf: np.where(_rows(rows, leaf), fill(leaf.shape), leaf).astype(leaf.dtype), state
+    )
+
+
+def _rows(mask: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """Returns the mask [B] in a shape that selects rows of a leaf [B, ...]."""
+    return mask.reshape(mask.shape + (1,) * (leaf.ndim - 1))
+
+
+def _compare_behind(
+    what: str, got: Result, want: Result, behind: np.ndarray, rows: np.ndarray
+) -> list[Deviation]:
+    def states(result: Result) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[rows], result.final_state)
+
+    return [
+        compare(f"outputs of {what}", got.outputs[behind], want.outputs[behind], measure.VALUES),
+        compare(f"final state of {what}", states(got), states(want), measure.VALUES),
+    ]
