@@ -30,13 +30,12 @@ def unroll_is_a_scan(subject: Subject, case: Case) -> list[Deviation]:
     data = subject.data(case)
     whole = subject.whole(data)
     found = compare_results("unroll against a scan of step", whole, subject.scan(data))
-    prepared = subject.prepared
-    now = data.inputs[0], data.state, data.flags[0]
-    raw = subject.step(subject.params, *now)
-    found.append(compare("step with prepared parameters", subject.step(prepared, *now), raw, measure.VALUES))
-    if not measure.same_structure(prepared, subject.params):
-        got = subject.unroll(prepared, data.inputs, data.state, data.flags)
-        found.append(compare("unroll with prepared parameters", got, tuple(whole[:2]), measure.VALUES))
+    first = data._replace(inputs=data.inputs[:1], flags=data.flags[:1])
+    want = subject.step(subject.params, first.inputs[0], first.state, first.flags[0])
+    got = subject.step(subject.prepared, first.inputs[0], first.state, first.flags[0])
+    found.append(compare("step with prepared parameters", got, want, measure.VALUES))
+    outputs, state = subject.unroll(subject.prepared, first.inputs, first.state, first.flags)
+    found.append(compare("unroll with prepared parameters", (outputs[0], state), want, measure.VALUES))
     return found
 
 

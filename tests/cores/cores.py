@@ -13,10 +13,6 @@ def haiku_lstm():
     return hk.LSTM(5)
 
 
-def haiku_gru():
-    return hk.GRU(5)
-
-
 def haiku_stack():
     return hk.DeepRNN([hk.Linear(6), hk.GRU(5), hk.LSTM(4)])
 
@@ -26,10 +22,8 @@ CORES = {
     "lstm": LSTMCore(5),
     "gru": GRUCore(5),
     "attention_short_window": AttentionCore(num_layers=2, num_heads=2, model_size=6, window=3, mlp_ratio=2),
-    "attention_long_window": AttentionCore(num_layers=1, num_heads=1, model_size=4, window=12),
-    "attention_gated": AttentionCore(num_layers=1, num_heads=2, model_size=6, window=4, gating=True),
+    "attention_long_window": AttentionCore(num_layers=1, num_heads=1, model_size=4, window=12, gating=True),
     "s5": ResettableS5Core(state_size=6, model_size=4, num_layers=2),
-    "s5_input_size": ResettableS5Core(state_size=4, model_size=INPUT_SIZE, num_layers=1),
     "s5_bilinear_blocks": ResettableS5Core(
         state_size=8, model_size=4, num_layers=1, discretization="bilinear", blocks=2, norm="pre"
     ),
@@ -42,9 +36,8 @@ CORES = {
         implementation="associative",
     ),
     "s5_gelu": ResettableS5Core(
-        state_size=4, model_size=4, num_layers=1, activation="gelu", implementation="sequential"
+        state_size=4, model_size=INPUT_SIZE, num_layers=1, activation="gelu", implementation="sequential"
     ),
     "haiku_lstm": HaikuCore(haiku_lstm),
-    "haiku_gru": HaikuCore(haiku_gru),
     "haiku_stack": HaikuCore(haiku_stack),
 }
