@@ -16,7 +16,6 @@ class Curve(NamedTuple):
     middle: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
-    dashed: bool = False
 
 
 class Panel(NamedTuple):
@@ -26,11 +25,9 @@ class Panel(NamedTuple):
     x_label: str
     y_label: str
     curves: Mapping[str, Curve]
-    """By label; a label keeps its colour in all panels, also behind a suffix in brackets."""
+    """By label; a label keeps its colour in all panels."""
     chance: float | None = None
     """Where chance lies, as a grey line."""
-    logarithmic: bool = False
-    """Whether the y axis is."""
 
 
 def plot_panels(panels: Sequence[Panel], path: Path) -> None:
@@ -41,24 +38,17 @@ def plot_panels(panels: Sequence[Panel], path: Path) -> None:
       path: the file; its folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
-    names = dict.fromkeys(_name(label) for panel in panels for label in panel.curves)
-    colours = {name: f"C{index}" for index, name in enumerate(names)}
+    figure = Figure(figsize=(4.6 * len(panels), 4.2), layout="constrained")
+    labels = dict.fromkeys(label for panel in panels for label in panel.curves)
+    colours = {label: f"C{index}" for index, label in enumerate(labels)}
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         if panel.chance is not None:
             axes.axhline(panel.chance, color="grey", linewidth=1, linestyle=":", label="chance")
         for label, curve in panel.curves.items():
-            colour = colours[_name(label)]
-            style = "--" if curve.dashed else "-"
-            axes.plot(curve.x, curve.middle, style, color=colour, marker="o", markersize=4, label=label)
+            colour = colours[label]
+            axes.plot(curve.x, curve.middle, color=colour, marker="o", markersize=4, label=label)
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
         axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
-        if panel.logarithmic:
-            axes.set_yscale("log")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=130)
-
-
-def _name(label: str) -> str:
-    return label.partition(" (")[0]

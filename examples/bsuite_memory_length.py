@@ -1,0 +1,417 @@
+"""bsuite's memory length: which memories carry a cue over how many steps, and at what cost.
+
+The agent sees a cue once, walks a number of steps, and is then asked for it. The default trains several cores
+in minutes; `--full` is Figure 2 of "Structured State Space Models for In-Context Reinforcement Learning"
+(Lu et al. 2023). Results go to a CSV file and a picture in the results folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from s5rl import A2CConfig, make_agent, make_environment, train
+from s5rl.conformance import load_core
+from s5rl.cores import AttentionCore, FeedForwardCore, GRUCore, LSTMCore, RecurrentCore, ResettableS5Core
+from s5rl.plots import Curve, Panel, plot_panels
+
+ALL_LENGTHS = (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10))
+"""The lengths of bsuite's sweep; their indices are the numbers in bsuite's ids."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Compares memories on bsuite's memory length."""
+
+    cores: tuple[str, ...] = ("s5", "lstm", "attention", "feed_forward")
+    """Names of cores: s5, lstm, gru, attention, feed_forward."""
+    core: str | None = None
+    """MODULE:CORE, a core of your own, trained beside the others."""
+    lengths: tuple[int, ...] = (10, 30, 100)
+    """Memory lengths; bsuite's sweep has 1-10, 12, 14, 17, 20, 25 and 30-100 by tens."""
+    unrolls: tuple[str, ...] = ("32", "cover")
+    """Slots of a trajectory: a number, or "cover" for the least multiple of 32 that holds a whole episode."""
+    episodes: int = 2000
+    """Episodes of a run."""
+    num_seeds: int = 3
+    """Runs of each core, length and unroll."""
+    seed: int = 0
+    """The first seed."""
+    width: int = 64
+    """Features of torso and core."""
+    num_layers: int = 1
+    """Layers of the S5 and attention cores."""
+    learning_rate: float = 5e-4
+    """Of Adam."""
+    environment: Literal["memory_chain", "bsuite"] = "memory_chain"
+    """The JAX twin, in one compiled program, or the real bsuite with its own logging and scoring."""
+    directory: Path = Path("results/bsuite_memory_length")
+    """Where results.csv and the picture go."""
+    resume: bool = False
+    """Keeps the results of the same settings that the folder holds, and runs only what is missing."""
+    full: bool = False
+    """Figure 2: all lengths, 10000 episodes, Table 3's width and learning rate; resumes."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.cores if name not in CORES]
+        if unknown:
+            raise ValueError(f"--cores must be among {', '.join(CORES)}, got {', '.join(unknown)}.")
+        if not (self.cores or self.core) or not self.lengths or not self.unrolls:
+            raise ValueError("--cores or --core, --lengths and --unrolls must name at least one each.")
+        if wrong := [
+            unroll for unroll in self.unrolls if unroll != "cover" and not (unroll.isdigit() and int(unroll))
+        ]:
+            raise ValueError(f'--unrolls must be numbers from 1 or "cover", got {", ".join(wrong)}.')
+        for name in ("episodes", "num_seeds", "width", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}.")
+        if min(self.lengths) < 1:
+            raise ValueError(f"--lengths must be at least 1, got {min(self.lengths)}.")
+        if self.environment == "bsuite" and (missing := set(self.lengths) - set(ALL_LENGTHS)):
+            raise ValueError(f"--lengths must be in bsuite's sweep {ALL_LENGTHS}, got {sorted(missing)}.")
+
+
+CORES: dict[str, Callable[[Settings, int], RecurrentCore]] = {
+    "s5": lambda settings, length: ResettableS5Core(
+        state_size=settings.width, model_size=settings.width, num_layers=settings.num_layers
+    ),
+    "lstm": lambda settings, length: LSTMCore(settings.width),
+    "gru": lambda settings, length: GRUCore(settings.width),
+    # A window that holds the whole episode: full attention.
+    "attention": lambda settings, length: AttentionCore(
+        num_layers=settings.num_layers, model_size=settings.width, window=length + 2
+    ),
+    "feed_forward": lambda settings, length: FeedForwardCore((settings.width,)),
+}
+
+FULL = Settings(lengths=ALL_LENGTHS, episodes=10_000, width=256, learning_rate=3e-4, resume=True, full=True)
+
+
+class Job(NamedTuple):
+    """One core at one length and unroll, with all its seeds."""
+
+    name: str
+    core: RecurrentCore
+    length: int
+    unroll: int
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of one episode: its length + 1 transitions, and the dead slot."""
+        return self.length + 2
+
+
+class Row(NamedTuple):
+    """One line of results.csv; everything up to the seed says what was run."""
+
+    environment: str
+    core: str
+    length: int
+    unroll: int
+    episodes: int
+    width: int
+    num_layers: int
+    learning_rate: float
+    num_seeds: int
+    seed: int
+    correct: float
+    """Share of correct final answers in the last tenth of the run."""
+    bsuite_regret: float
+    """bsuite's measure of the whole run: 2 (1 - share of correct answers)."""
+    solved: int
+    """bsuite's score of a length: whether that is below 0.75."""
+    steps: int
+    """Environment steps of one seed."""
+    seconds: float
+    """Of all seeds together, with compilation."""
+    steps_per_second: float
+    """Of all seeds together, behind the first report: without compilation."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the experiment.
+
+    Args:
+      arguments: the command line, by default the process's.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    console = Console()
+    try:
+        default = FULL if "--full" in arguments else Settings()
+        settings = tyro.cli(Settings, description=__doc__, args=arguments, default=default)
+        jobs = plan(settings)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    path = settings.directory / "results.csv"
+    rows = read_rows(path) if settings.resume else []
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
+    ) as progress:
+        everything = progress.add_task("all", total=sum(job.length + 2 for job in jobs), note="")
+        for job in jobs:
+            if missing := [row for row in identities(settings, job) if row not in {r[:10] for r in rows}]:
+                rows = [row for row in rows if row[:10] not in missing] + run(settings, job, progress)
+                write_rows(path, rows)
+            progress.advance(everything, job.length + 2)
+    asked = {identity for job in jobs for identity in identities(settings, job)}
+    rows = [row for row in rows if row[:10] in asked]
+    console.print(results_table(rows))
+    if settings.environment == "bsuite":
+        console.print(bsuite_table(settings, dict.fromkeys(job.name for job in jobs)))
+    picture = settings.directory / "scores.png"
+    plot(settings, rows, picture)
+    console.print(f"wrote {path} and {picture}", highlight=False)
+
+
+def plan(settings: Settings) -> list[Job]:
+    """Returns all jobs; bad names are found here, before any work."""
+    makers = {name: CORES[name] for name in settings.cores}
+    if settings.core is not None:
+        own = load_core(settings.core)
+        makers[settings.core] = lambda settings, length: own
+    jobs = []
+    for length in settings.lengths:
+        for unroll in dict.fromkeys(slots(choice, length) for choice in settings.unrolls):
+            jobs += [Job(name, make(settings, length), length, unroll) for name, make in makers.items()]
+    return jobs
+
+
+def slots(choice: str, length: int) -> int:
+    """Returns the unroll length that one of `--unrolls` means for a memory length."""
+    return 32 * -(-(length + 2) // 32) if choice == "cover" else int(choice)
+
+
+def run(settings: Settings, job: Job, progress: Progress) -> list[Row]:
+    """Trains all seeds of a job."""
+    config = A2CConfig(
+        learning_rate=settings.learning_rate,
+        unroll_length=job.unroll,
+        torso_sizes=(settings.width, settings.width),
+    )
+    num_steps = settings.episodes * job.num_slots
+    num_runs = settings.num_seeds if settings.environment == "bsuite" else 1
+    task = progress.add_task(
+        f"{job.name}, length {job.length}, unroll {job.unroll}", total=num_runs * num_steps, note="compiling"
+    )
+    clock = Clock()
+
+    def report(_: int, columns: dict[str, np.ndarray]) -> None:
+        clock.tick(int(columns["steps"].sum()))
+        correct = float(answers(columns).sum() / max(columns["episodes"].sum(), 1))
+        progress.update(task, advance=columns["steps"].shape[-1] * job.unroll, note=f"{correct:.2f} correct")
+
+    agent = make_agent(core=job.core, config=config)
+    if settings.environment == "memory_chain":
+        environment = make_environment("memory_chain", memory_length=job.length)
+        result = train(
+            agent, environment, num_steps, seed=settings.seed, num_seeds=settings.num_seeds, on_chunk=report
+        )
+        metrics = {
+            name: np.reshape(column, (settings.num_seeds, -1)) for name, column in result.metrics.items()
+        }
+    else:
+        results = []
+        for seed in seeds(settings):
+            folder = bsuite_folder(settings, job.name, job.unroll, seed)
+            name = f"bsuite/memory_len/{ALL_LENGTHS.index(job.length)}"
+            environment = make_environment(name, results_dir=folder, overwrite=True)
+            results.append(train(agent, environment, num_steps, seed=seed, on_chunk=report).metrics)
+        metrics = {name: np.stack([result[name] for result in results]) for name in results[0]}
+    progress.remove_task(task)
+    speed = clock.read()
+    return [
+        Row._make((*identity, *measure({name: column[index] for name, column in metrics.items()}), *speed))
+        for index, identity in enumerate(identities(settings, job))
+    ]
+
+
+class Clock:
+    """Times a job and counts its steps, those before the first report apart."""
+
+    def __init__(self) -> None:
+        """Starts."""
+        self._start = time.perf_counter()
+        self._first: float | None = None
+        self._steps = self._first_steps = 0
+
+    def tick(self, steps: int) -> None:
+        """Counts steps that were done since the last tick."""
+        self._steps += steps
+        if self._first is None:
+            self._first, self._first_steps = time.perf_counter(), steps
+
+    def read(self) -> tuple[float, float]:
+        """Returns the seconds, and the steps a second behind the first tick, if there were any."""
+        now = time.perf_counter()
+        since, steps = self._first or self._start, self._steps - self._first_steps
+        if steps == 0:
+            since, steps = self._start, self._steps
+        return round(now - self._start, 2), round(steps / (now - since), 1)
+
+
+def seeds(settings: Settings) -> range:
+    """Returns the seeds of a job."""
+    return range(settings.seed, settings.seed + settings.num_seeds)
+
+
+def identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:
+    """Returns the first ten columns of a job's rows: what is run."""
+    return [
+        (
+            settings.environment,
+            job.name,
+            job.length,
+            job.unroll,
+            settings.episodes,
+            settings.width,
+            settings.num_layers,
+            settings.learning_rate,
+            settings.num_seeds,
+            seed,
+        )
+        for seed in seeds(settings)
+    ]
+
+
+def answers(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the number of correct final answers of each update: the return is 1 for right, -1 for wrong."""
+    return columns["episodes"] * (1 + np.nan_to_num(columns["episode_return"])) / 2
+
+
+def measure(columns: dict[str, np.ndarray]) -> tuple[float, float, int, int]:
+    """Returns correct, bsuite_regret, solved and steps of one seed's metrics."""
+    episodes = np.cumsum(columns["episodes"])
+    late = episodes > 0.9 * episodes[-1]
+    correct = answers(columns)
+    regret = 2 * (1 - correct.sum() / episodes[-1])
+    share = correct[late].sum() / columns["episodes"][late].sum()
+    return round(float(share), 4), round(float(regret), 4), int(regret < 0.75), int(columns["step"][-1])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Returns the rows of a CSV file, none where there is no file."""
+    if not path.exists():
+        return []
+    types = get_type_hints(Row).values()
+    with path.open(newline="") as file:
+        lines = csv.reader(file)
+        if tuple(next(lines, ())) != Row._fields:
+            raise SystemExit(f"{path} has other columns than {', '.join(Row._fields)}: move it away.")
+        return [Row(*(kind(value) for kind, value in zip(types, line, strict=True))) for line in lines]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes all rows; a stop at any time leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", newline="") as file:
+        csv.writer(file).writerows([Row._fields, *rows])
+    draft.replace(path)
+
+
+def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, int], list[Row]]:
+    """Returns the rows of each core, length and unroll."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row.core, row.length, row.unroll].append(row)
+    return groups
+
+
+def results_table(rows: Iterable[Row]) -> Table:
+    """Returns a line for each core, length and unroll."""
+    table = Table(
+        title="Correct final answers in the last tenth of a run (chance: 0.5); runs that bsuite calls solved"
+    )
+    for heading in ("core", "length", "unroll", "correct", "range", "solved", "steps/s", "seconds"):
+        table.add_column(heading, justify="left" if heading == "core" else "right")
+    for (core, length, unroll), group in grouped(rows).items():
+        correct = [row.correct for row in group]
+        table.add_row(
+            core,
+            str(length),
+            str(unroll),
+            f"{np.mean(correct):.2f}",
+            f"{min(correct):.2f}-{max(correct):.2f}",
+            f"{sum(row.solved for row in group)}/{len(group)}",
+            f"{group[0].steps_per_second:,.0f}",
+            f"{group[0].seconds:.0f}",
+        )
+    return table
+
+
+def bsuite_folder(settings: Settings, name: str, unroll: int, seed: int) -> Path:
+    """Returns where bsuite's own logs of a core, unroll and seed go."""
+    safe = name.replace(":", "_").replace("/", "_")
+    return settings.directory / "bsuite" / safe / f"unroll_{unroll}" / f"seed_{seed}"
+
+
+def bsuite_table(settings: Settings, names: Iterable[str]) -> Table:
+    """Returns the scores that bsuite's own analysis gives to its own logs."""
+    import pandas as pd
+    from bsuite.experiments.memory_len import analysis
+    from bsuite.logging import csv_load
+
+    table = Table(title="Share of lengths solved, by bsuite's own analysis of its logs")
+    for heading in ("core", "unroll", "seed", "score"):
+        table.add_column(heading, justify="left" if heading == "core" else "right")
+    for name in names:
+        for choice in settings.unrolls:
+            for seed in seeds(settings):
+                logs = []
+                for length in settings.lengths:
+                    folder = bsuite_folder(settings, name, slots(choice, length), seed)
+                    log, _ = csv_load.load_bsuite(str(folder))
+                    logs.append(log[log.memory_length == length])
+                table.add_row(name, choice, str(seed), f"{analysis.score(pd.concat(logs)):.2f}")
+    return table
+
+
+def plot(settings: Settings, rows: Sequence[Row], path: Path) -> None:
+    """Draws the score against length for each of `--unrolls`, and the run time for the last of them."""
+    groups = grouped(rows)
+
+    def curves(choice: str, value: Callable[[Row], float]) -> dict[str, Curve]:
+        lines = {}
+        for core in dict.fromkeys(row.core for row in rows):
+            lengths = sorted(settings.lengths)
+            values = [[value(row) for row in groups[core, n, slots(choice, n)]] for n in lengths]
+            lines[core] = Curve(
+                x=lengths,
+                middle=[float(np.mean(v)) for v in values],
+                low=[min(v) for v in values],
+                high=[max(v) for v in values],
+            )
+        return lines
+
+    def title(choice: str) -> str:
+        return "unroll covers the episode" if choice == "cover" else f"unroll {choice}"
+
+    panels = [
+        Panel(
+            title(choice),
+            "memory length",
+            "share correct",
+            curves(choice, lambda row: row.correct),
+            chance=0.5,
+        )
+        for choice in settings.unrolls
+    ]
+    last = settings.unrolls[-1]
+    seconds = curves(last, lambda row: row.seconds)
+    plot_panels([*panels, Panel(f"run time, {title(last)}", "memory length", "seconds", seconds)], path)
+
+
+if __name__ == "__main__":
+    main()
