@@ -7,17 +7,16 @@ in minutes; `--full` is Figure 2 of "Structured State Space Models for In-Contex
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
+from memory_length_results import Row, answers, grouped, measure, read_rows, results_table, write_rows
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -113,33 +112,6 @@ class Job(NamedTuple):
         return self.length + 2
 
 
-class Row(NamedTuple):
-    """One line of results.csv; everything up to the seed says what was run."""
-
-    environment: str
-    core: str
-    length: int
-    unroll: int
-    episodes: int
-    width: int
-    num_layers: int
-    learning_rate: float
-    num_seeds: int
-    seed: int
-    correct: float
-    """Share of correct final answers in the last tenth of the run."""
-    bsuite_regret: float
-    """bsuite's measure of the whole run: 2 (1 - share of correct answers)."""
-    solved: int
-    """bsuite's score of a length: whether that is below 0.75."""
-    steps: int
-    """Environment steps of one seed."""
-    seconds: float
-    """Of all seeds together, with compilation."""
-    steps_per_second: float
-    """Of all seeds together, behind the first report: without compilation."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the experiment.
 
@@ -161,12 +133,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ) as progress:
         everything = progress.add_task("all", total=sum(job.length + 2 for job in jobs), note="")
         for job in jobs:
-            if missing := [row for row in identities(settings, job) if row not in {r[:10] for r in rows}]:
-                rows = [row for row in rows if row[:10] not in missing] + run(settings, job, progress)
+            identities = job_identities(settings, job)
+            if not {row.identity for row in rows}.issuperset(identities):
+                rows = [row for row in rows if row.identity not in identities]
+                rows += run(settings, job, progress)
                 write_rows(path, rows)
             progress.advance(everything, job.length + 2)
-    asked = {identity for job in jobs for identity in identities(settings, job)}
-    rows = [row for row in rows if row[:10] in asked]
+    asked = {identity for job in jobs for identity in job_identities(settings, job)}
+    rows = [row for row in rows if row.identity in asked]
     console.print(results_table(rows))
     if settings.environment == "bsuite":
         console.print(bsuite_table(settings, dict.fromkeys(job.name for job in jobs)))
@@ -233,7 +207,7 @@ def run(settings: Settings, job: Job, progress: Progress) -> list[Row]:
     speed = clock.read()
     return [
         Row._make((*identity, *measure({name: column[index] for name, column in metrics.items()}), *speed))
-        for index, identity in enumerate(identities(settings, job))
+        for index, identity in enumerate(job_identities(settings, job))
     ]
 
 
@@ -266,8 +240,8 @@ def seeds(settings: Settings) -> range:
     return range(settings.seed, settings.seed + settings.num_seeds)
 
 
-def identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:
-    """Returns the first ten columns of a job's rows: what is run."""
+def job_identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:
+    """Returns the identity of each row of a job."""
     return [
         (
             settings.environment,
@@ -283,72 +257,6 @@ def identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:
         )
         for seed in seeds(settings)
     ]
-
-
-def answers(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the number of correct final answers of each update: the return is 1 for right, -1 for wrong."""
-    return columns["episodes"] * (1 + np.nan_to_num(columns["episode_return"])) / 2
-
-
-def measure(columns: dict[str, np.ndarray]) -> tuple[float, float, int, int]:
-    """Returns correct, bsuite_regret, solved and steps of one seed's metrics."""
-    episodes = np.cumsum(columns["episodes"])
-    late = episodes > 0.9 * episodes[-1]
-    correct = answers(columns)
-    regret = 2 * (1 - correct.sum() / episodes[-1])
-    share = correct[late].sum() / columns["episodes"][late].sum()
-    return round(float(share), 4), round(float(regret), 4), int(regret < 0.75), int(columns["step"][-1])
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Returns the rows of a CSV file, none where there is no file."""
-    if not path.exists():
-        return []
-    types = get_type_hints(Row).values()
-    with path.open(newline="") as file:
-        lines = csv.reader(file)
-        if tuple(next(lines, ())) != Row._fields:
-            raise SystemExit(f"{path} has other columns than {', '.join(Row._fields)}: move it away.")
-        return [Row(*(kind(value) for kind, value in zip(types, line, strict=True))) for line in lines]
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes all rows; a stop at any time leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    with draft.open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *rows])
-    draft.replace(path)
-
-
-def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, int], list[Row]]:
-    """Returns the rows of each core, length and unroll."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row.core, row.length, row.unroll].append(row)
-    return groups
-
-
-def results_table(rows: Iterable[Row]) -> Table:
-    """Returns a line for each core, length and unroll."""
-    table = Table(
-        title="Correct final answers in the last tenth of a run (chance: 0.5); runs that bsuite calls solved"
-    )
-    for heading in ("core", "length", "unroll", "correct", "range", "solved", "steps/s", "seconds"):
-        table.add_column(heading, justify="left" if heading == "core" else "right")
-    for (core, length, unroll), group in grouped(rows).items():
-        correct = [row.correct for row in group]
-        table.add_row(
-            core,
-            str(length),
-            str(unroll),
-            f"{np.mean(correct):.2f}",
-            f"{min(correct):.2f}-{max(correct):.2f}",
-            f"{sum(row.solved for row in group)}/{len(group)}",
-            f"{group[0].steps_per_second:,.0f}",
-            f"{group[0].seconds:.0f}",
-        )
-    return table
 
 
 def bsuite_folder(settings: Settings, name: str, unroll: int, seed: int) -> Path:
