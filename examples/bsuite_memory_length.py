@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,6 +58,8 @@ class Settings:
     """Of Adam."""
     environment: Literal["memory_chain", "bsuite"] = "memory_chain"
     """The JAX twin, in one compiled program, or the real bsuite with its own logging and scoring."""
+    num_workers: int = 2
+    """Jobs that run side by side; each takes one core of the machine."""
     directory: Path = Path("results/bsuite_memory_length")
     """Where results.csv and the picture go."""
     resume: bool = False
@@ -73,7 +77,7 @@ class Settings:
             unroll for unroll in self.unrolls if unroll != "cover" and not (unroll.isdigit() and int(unroll))
         ]:
             raise ValueError(f'--unrolls must be numbers from 1 or "cover", got {", ".join(wrong)}.')
-        for name in ("episodes", "num_seeds", "width", "num_layers"):
+        for name in ("episodes", "num_seeds", "width", "num_layers", "num_workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}.")
         if min(self.lengths) < 1:
@@ -131,16 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
     ) as progress:
-        everything = progress.add_task("all", total=sum(job.length + 2 for job in jobs), note="")
-        for job in jobs:
-            identities = job_identities(settings, job)
-            if not {row.identity for row in rows}.issuperset(identities):
-                rows = [row for row in rows if row.identity not in identities]
-                rows += run(settings, job, progress)
-                write_rows(path, rows)
-            progress.advance(everything, job.length + 2)
-    asked = {identity for job in jobs for identity in job_identities(settings, job)}
-    rows = [row for row in rows if row.identity in asked]
+        missing = [job for job in jobs if not identities(rows).issuperset(job_identities(settings, job))]
+        everything = progress.add_task("all", total=sum(map(weight, missing)), note="")
+        for job, new_rows in run_all(settings, missing, progress):
+            rows = [row for row in rows if row.identity not in identities(new_rows)] + new_rows
+            write_rows(path, rows)
+            progress.advance(everything, weight(job))
+    # What was asked for, in that order, whatever else the file holds.
+    by_identity = {row.identity: row for row in rows}
+    rows = [by_identity[identity] for job in jobs for identity in job_identities(settings, job)]
     console.print(results_table(rows))
     if settings.environment == "bsuite":
         console.print(bsuite_table(settings, dict.fromkeys(job.name for job in jobs)))
@@ -167,7 +170,21 @@ def slots(choice: str, length: int) -> int:
     return 32 * -(-(length + 2) // 32) if choice == "cover" else int(choice)
 
 
-def run(settings: Settings, job: Job, progress: Progress) -> list[Row]:
+def run_all(settings: Settings, jobs: Sequence[Job], progress: Progress) -> Iterator[tuple[Job, list[Row]]]:
+    """Runs jobs side by side; yields each with its rows when it is done."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(settings.num_workers) as pool:
+        futures = {pool.submit(run, settings, job, progress, stop): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            # Reached early by an error or Ctrl-C: what runs ends at its next report.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event) -> list[Row]:
     """Trains all seeds of a job."""
     config = A2CConfig(
         learning_rate=settings.learning_rate,
@@ -182,6 +199,8 @@ def run(settings: Settings, job: Job, progress: Progress) -> list[Row]:
     clock = Clock()
 
     def report(_: int, columns: dict[str, np.ndarray]) -> None:
+        if stop.is_set():
+            raise InterruptedError(f"{job.name} was stopped")
         clock.tick(int(columns["steps"].sum()))
         correct = float(answers(columns).sum() / max(columns["episodes"].sum(), 1))
         progress.update(task, advance=columns["steps"].shape[-1] * job.unroll, note=f"{correct:.2f} correct")
@@ -211,6 +230,11 @@ def run(settings: Settings, job: Job, progress: Progress) -> list[Row]:
     ]
 
 
+def weight(job: Job) -> int:
+    """Returns the share of a job in the progress of all."""
+    return job.num_slots
+
+
 class Clock:
     """Times a job and counts its steps, those before the first report apart."""
 
@@ -238,6 +262,11 @@ class Clock:
 def seeds(settings: Settings) -> range:
     """Returns the seeds of a job."""
     return range(settings.seed, settings.seed + settings.num_seeds)
+
+
+def identities(rows: Iterable[Row]) -> set[tuple[Any, ...]]:
+    """Returns what rows say that was run."""
+    return {row.identity for row in rows}
 
 
 def job_identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:

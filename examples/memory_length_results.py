@@ -96,10 +96,12 @@ def results_table(rows: Iterable[Row]) -> Table:
         caption="Means, the worst and the best seed; seeds that bsuite's score calls solved;\n"
         "environment steps a second and seconds of all seeds together.",
         box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
     )
     headings = ("core", "length", "unroll", "correct", "worst", "best", "solved", "steps/s", "seconds")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "core" else "right", overflow="fold")
+        name = heading == "core"
+        table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for (core, length, unroll), group in grouped(rows).items():
         correct = [row.correct for row in group]
         table.add_row(

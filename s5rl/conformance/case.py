@@ -14,7 +14,7 @@ class Case:
     """One sequence for a core; inputs, states and loss weights are drawn from the seed.
 
     Attributes:
-      resets: flags [T][B], True where the state is reset before the input.
+      resets: flags `[T][B]`, True where the state is reset before the input.
       cut: where the sequence is cut, 1 to T; at T nothing is cut.
       seed: of the random numbers.
 

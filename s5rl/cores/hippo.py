@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 
@@ -17,6 +19,7 @@ def hippo_normal(size: int) -> np.ndarray:
     return -0.5 * np.eye(size) - lower + lower.T
 
 
+@functools.lru_cache(maxsize=32)  # a large matrix takes seconds, and every layer and seed asks for the same
 def diagonalise(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Diagonalises HiPPO-N and keeps one of each conjugate pair.
 
@@ -32,4 +35,7 @@ def diagonalise(size: int) -> tuple[np.ndarray, np.ndarray]:
     # A + I/2 is skew-symmetric, so -i (A + I/2) is Hermitian: real eigenvalues, orthonormal vectors.
     frequencies, vectors = np.linalg.eigh(-1j * (hippo_normal(size) + 0.5 * np.eye(size)))
     half = size // 2
-    return frequencies[half:], vectors[:, half:]
+    frequencies, vectors = frequencies[half:], vectors[:, half:]
+    for array in (frequencies, vectors):
+        array.flags.writeable = False  # it is shared
+    return frequencies, vectors
