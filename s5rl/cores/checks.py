@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,6 +20,18 @@ def check_positive(**sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {size!r}.")
+
+
+def check_interval(**bounds: Any) -> None:
+    """Raises a ValueError unless the two named bounds are numbers, 0 < first <= second < infinity."""
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in bounds.values())
+    low, high = bounds.values()
+    if not (numbers and 0 < low <= high < math.inf):
+        low_name, high_name = bounds
+        raise ValueError(
+            f"{low_name} and {high_name} must be numbers, 0 < {low_name} <= {high_name} < infinity; "
+            f"got {low!r} and {high!r}."
+        )
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -52,7 +65,7 @@ def check_call(
       TypeError: a dtype is wrong.
       ValueError: a shape or the structure of the state is wrong.
     """
-    inputs = jnp.asarray(inputs)
+    inputs = _as_array("inputs", inputs)
     shapes = "[T, B, F] or [T, F]" if time_axes else "[B, F] or [F]"
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise TypeError(f"inputs must be floating, {shapes}; got {inputs.dtype}{list(inputs.shape)}.")
@@ -72,12 +85,29 @@ def check_input_size(inputs: Array, expected: int) -> None:
     if inputs.shape[-1] != expected:
         raise ValueError(
             f"inputs must have {expected} features, for which the parameters were made; "
-            f"got shape {list(inputs.shape)}."
+            f"got {inputs.shape[-1]}."
         )
 
 
+def describe(tree: Any) -> str:
+    """Shows a nest with `float32[8,64]` in the place of every array."""
+
+    def show(leaf: Any) -> str:
+        dtype, shape = getattr(leaf, "dtype", None), getattr(leaf, "shape", None)
+        return type(leaf).__name__ if dtype is None else f"{dtype}{list(shape or ())}"
+
+    return str(jax.tree.map(show, tree)).replace("'", "")
+
+
+def _as_array(name: str, value: Any) -> Array:
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}.") from error
+
+
 def _check_flags(should_reset: Any, expected: tuple[int, ...]) -> Array:
-    should_reset = jnp.asarray(should_reset)
+    should_reset = _as_array("should_reset", should_reset)
     if should_reset.dtype != jnp.bool_:
         raise TypeError(
             "should_reset must be bool (True where the state is reset before the input), "
@@ -98,19 +128,19 @@ def _check_state(core: RecurrentCore, state: CoreState, batch_size: int | None) 
     if len(structures) > 1:
         raise ValueError(
             f"state is not one of this {type(core).__name__}: expected the structure "
-            f"{_describe(expected)}, got {_describe(state)}. Start from core.initial_state(batch_size)."
+            f"{describe(expected)}, got {describe(state)}. Start from core.initial_state(batch_size)."
         )
-    state = jax.tree.map(jnp.asarray, state)
+    state = jax.tree.map(functools.partial(_as_array, "every leaf of state"), state)
     for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         if got.shape != want.shape:
             raise ValueError(
                 f"state does not fit this {type(core).__name__} and inputs with {batch}: expected leaves "
-                f"{_describe(expected)}, got {_describe(state)}."
+                f"{describe(expected)}, got {describe(state)}."
             )
         if got.dtype != want.dtype:
             raise TypeError(
                 f"state has the wrong dtype for this {type(core).__name__}: expected leaves "
-                f"{_describe(expected)}, got {_describe(state)}."
+                f"{describe(expected)}, got {describe(state)}."
             )
     return state
 
@@ -120,13 +150,3 @@ def _state_shapes(core: RecurrentCore, batch_size: int | None, float_type: str) 
     """Shapes and dtypes of a state; cached by JAX's float type too, which may change (x64)."""
     del float_type
     return jax.eval_shape(lambda: core.initial_state(batch_size))
-
-
-def _describe(tree: Any) -> str:
-    """Shows a nest with `float32[8,64]` in the place of every array."""
-
-    def show(leaf: Any) -> str:
-        dtype, shape = getattr(leaf, "dtype", None), getattr(leaf, "shape", None)
-        return type(leaf).__name__ if dtype is None else f"{dtype}{list(shape or ())}"
-
-    return str(jax.tree.map(show, tree)).replace("'", "")

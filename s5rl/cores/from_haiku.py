@@ -26,12 +26,19 @@ class HaikuCore(CheckedCore):
 
     Raises:
       ValueError: the module has a trainable initial state, keeps `hk.get_state`, or draws random keys when it
-        is applied: such a module is no pure function of parameters, inputs and state.
-      TypeError: `make_core` does not return an `hk.RNNCore`, or the state holds lists or other dtypes than
-        floats, int32 and bool.
+        is applied: such a module is no pure function of parameters, inputs and state. Or its output is not
+        one array [B, F], or its state changes shape or dtype.
+      TypeError: `make_core` is no function that returns an `hk.RNNCore`, or the state holds lists or other
+        dtypes than floats, int32 and bool.
     """
 
     make_core: Callable[[], hk.RNNCore]
+
+    def __post_init__(self) -> None:
+        if not callable(self.make_core):
+            raise TypeError(
+                f"make_core must be a function that returns an hk.RNNCore, got {self.make_core!r}."
+            )
 
     @property
     def output_size(self) -> int:
@@ -64,15 +71,25 @@ class HaikuCore(CheckedCore):
                 f"{sorted(params)}); a core's initial state must be a constant."
             )
         _refuse_state(state)
-        core_state, _ = _without_keys(transformed.apply, {}, {}, None, batch_size or 1)
+        core_state, _ = _without_keys(
+            transformed.apply, {}, {}, None, 1 if batch_size is None else batch_size
+        )
         _check_state_leaves(core_state)
         if batch_size is None:
             core_state = jax.tree.map(lambda leaf: leaf[0], core_state)
         return jax.tree.map(jnp.asarray, core_state)
 
     def _step(self, prepared: Params, inputs: Array, state: CoreState) -> tuple[Array, CoreState]:
-        (outputs, next_state), _ = _without_keys(self._transformed().apply, prepared, {}, None, inputs, state)
-        return outputs, next_state
+        try:
+            result, _ = _without_keys(self._transformed().apply, prepared, {}, None, inputs, state)
+        except ValueError as error:
+            if "retrieved shape" not in str(error):
+                raise
+            raise ValueError(
+                "inputs must have the number of features for which the parameters were made; "
+                f"got {inputs.shape[-1]}: {error}"
+            ) from error
+        return result
 
     def _make(self) -> hk.RNNCore:
         core = self.make_core()
@@ -90,15 +107,25 @@ class HaikuCore(CheckedCore):
         state = self.initial_state(1)
         transformed = self._transformed()
 
-        def outputs() -> tuple[Array, Any]:
+        def step() -> tuple[Array, CoreState, Any]:
             inputs = jnp.zeros((1, input_size), float)
             params, module_state = transformed.init(jax.random.key(0), inputs, state)
-            (outputs, _), _ = _without_keys(transformed.apply, params, module_state, None, inputs, state)
-            return outputs, module_state
+            result, _ = _without_keys(transformed.apply, params, module_state, None, inputs, state)
+            return *result, module_state
 
-        shape, module_state = jax.eval_shape(outputs)
+        outputs, next_state, module_state = jax.eval_shape(step)
         _refuse_state(module_state)
-        return shape.shape[-1]
+        if not isinstance(outputs, jax.ShapeDtypeStruct) or outputs.shape[:-1] != (1,):
+            raise ValueError(
+                "make_core's output must be one array [B, F], "
+                f"got {checks.describe(outputs)} for inputs of shape [1, {input_size}]."
+            )
+        if checks.describe(next_state) != checks.describe(state):
+            raise ValueError(
+                "make_core's state must keep its structure, shapes and dtypes over a step, "
+                f"got {checks.describe(next_state)} from {checks.describe(state)}."
+            )
+        return outputs.shape[-1]
 
 
 def _refuse_state(module_state: Any) -> None:

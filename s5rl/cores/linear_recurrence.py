@@ -49,7 +49,7 @@ def linear_recurrence(
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     if should_reset is None:
         should_reset = jnp.zeros(inputs[0].shape[:-1], jnp.bool_)
-    arguments = (decay, inputs, state, should_reset)
+    arguments = jax.tree.map(jnp.asarray, (decay, inputs, state, should_reset))
     if implementation == "auto":
         return jax.lax.platform_dependent(*arguments, cpu=_sequential, default=_associative)
     run: Callable[..., ComplexPair] = _sequential if implementation == "sequential" else _associative

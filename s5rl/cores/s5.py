@@ -60,7 +60,8 @@ class ResettableS5Core(CheckedCore):
         `unroll`. The memory then reaches over episode boundaries.
 
     Raises:
-      ValueError: a size is not positive, `state_size` no multiple of `2 * blocks`, or a name unknown.
+      ValueError: a size is not positive, `state_size` no multiple of `2 * blocks`, the bounds of the time
+        step in the wrong order, or a name unknown.
 
     Source: Lu et al. 2023, section 3.1 and appendix B; Smith et al. 2022.
     """
@@ -89,10 +90,7 @@ class ResettableS5Core(CheckedCore):
                 "state_size must be even, and a multiple of 2 * blocks, since modes come in conjugate "
                 f"pairs; got state_size={self.state_size} with blocks={self.blocks}."
             )
-        if not 0 < self.dt_min <= self.dt_max:
-            raise ValueError(
-                f"dt_min and dt_max must satisfy 0 < dt_min <= dt_max, got {self.dt_min} and {self.dt_max}."
-            )
+        checks.check_interval(dt_min=self.dt_min, dt_max=self.dt_max)
         checks.check_choice("discretization", self.discretization, DISCRETIZATIONS)
         checks.check_choice("activation", self.activation, ACTIVATIONS)
         checks.check_choice("norm", self.norm, NORMS)

@@ -177,6 +177,9 @@ def _bilinear(rate: ComplexPair, dt: Array) -> tuple[ComplexPair, ComplexPair]:
 
 
 def _divide(above: ComplexPair, below: ComplexPair) -> ComplexPair:
+    # Both are scaled first, so that no square leaves the range of floats; the quotient does not feel it.
+    scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(below[0]), jnp.abs(below[1])))
+    above, below = (above[0] / scale, above[1] / scale), (below[0] / scale, below[1] / scale)
     norm = jnp.square(below[0]) + jnp.square(below[1])
     return (
         (above[0] * below[0] + above[1] * below[1]) / norm,
