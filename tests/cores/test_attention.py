@@ -1,0 +1,141 @@
+"""Attention against a masked softmax over the whole sequence, in loops."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numerics import FP32, X64, assert_close, gelu, layer_norm, linear, perturbed, sequence, sigmoid
+
+from s5rl.compat import enable_x64
+from s5rl.cores import AttentionCore
+
+KEY = jax.random.key(0)
+NUM_STEPS, BATCH_SIZE, INPUT_SIZE = 7, 2, 3
+make_core = functools.partial(AttentionCore, num_layers=2, num_heads=2, model_size=4, mlp_ratio=2)
+
+
+def gate(p, x, y):
+    """GTrXL's gated recurrent unit: x is the stream, y the update."""
+    w_r, w_z, w_g = np.split(np.asarray(p["update"]), 3, axis=1)
+    u_r, u_z = np.split(np.asarray(p["stream"]), 2, axis=1)
+    r = sigmoid(y @ w_r + x @ u_r)
+    z = sigmoid(y @ w_z + x @ u_z - np.asarray(p["bias"]))
+    candidate = np.tanh(y @ w_g + (r * x) @ np.asarray(p["candidate"]))
+    return (1 - z) * x + z * candidate
+
+
+def attention(core, layer, x, flags):
+    """Returns softmax over the steps that are seen, for x [T, F] and flags [T]."""
+    size = core.model_size // core.num_heads
+    query, key, value = (linear(layer[name], x) for name in ("query", "key", "value"))
+    attended = np.zeros_like(x)
+    for t in range(len(x)):
+        start = max((n for n in range(t + 1) if flags[n]), default=0)
+        seen = [j for j in range(t + 1) if j >= start and t - j < core.window]
+        for head in range(core.num_heads):
+            part = slice(head * size, (head + 1) * size)
+            bias = np.array([layer["age_bias"][head, t - j] for j in seen])
+            weights = np.exp(key[seen, part] @ query[t, part] / np.sqrt(size) + bias)
+            attended[t, part] = (weights / weights.sum()) @ value[seen, part]
+    return linear(layer["attended"], attended)
+
+
+def whole_sequence(core, params, inputs, flags):
+    """Returns the outputs [T, B, F] of a transformer over the whole of each row."""
+
+    def merge(layer, name, x, y):
+        return gate(layer[name], x, np.maximum(y, 0)) if core.gating else x + y
+
+    rows = []
+    for row in range(inputs.shape[1]):
+        x = inputs[:, row]
+        x = linear(params["projection"], x) if "projection" in params else x
+        for index in range(core.num_layers):
+            layer = params[f"layer_{index}"]
+            normed = layer_norm(layer["attention_norm"], x)
+            x = merge(layer, "attention_gate", x, attention(core, layer, normed, flags[:, row]))
+            normed = layer_norm(layer["mlp_norm"], x)
+            update = linear(layer["mlp_out"], gelu(linear(layer["mlp_in"], normed)))
+            x = merge(layer, "mlp_gate", x, update)
+        rows.append(x)
+    return np.stack(rows, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("window", "gating"),
+    [(1, False), (2, True), (3, False), (NUM_STEPS, True), (NUM_STEPS + 4, False)],
+)
+def test_equals_a_masked_softmax_over_the_whole_sequence(window, gating):
+    """From an empty memory, and from the warm one in the middle of the sequence."""
+    core = make_core(window=window, gating=gating)
+    inputs, flags = sequence(NUM_STEPS, BATCH_SIZE, INPUT_SIZE)
+    flags[:, 1] = False
+    with enable_x64():
+        params = jax.device_get(perturbed(core.init(KEY, INPUT_SIZE)))
+        expected = whole_sequence(core, params, inputs, flags)
+        unroll = jax.jit(core.unroll)
+        outputs, final = unroll(params, inputs, core.initial_state(BATCH_SIZE), flags)
+        assert_close(outputs, expected, X64)
+        cut = 3
+        early, warm = unroll(params, inputs[:cut], core.initial_state(BATCH_SIZE), flags[:cut])
+        late, last = unroll(params, inputs[cut:], warm, flags[cut:])
+    assert_close(jnp.concatenate([early, late]), expected, X64)
+    assert_close(last, final, X64)
+
+
+def test_steps_equal_a_masked_softmax_over_the_whole_sequence():
+    core = make_core(window=3, gating=True)
+    inputs, flags = sequence(NUM_STEPS, BATCH_SIZE, 4)
+    with enable_x64():
+        params = jax.device_get(perturbed(core.init(KEY, 4)))
+        assert "projection" not in params
+        state, outputs, step = core.initial_state(BATCH_SIZE), [], jax.jit(core.step)
+        for t in range(NUM_STEPS):
+            output, state = step(params, inputs[t], state, flags[t])
+            outputs.append(output)
+    assert_close(np.stack(outputs), whole_sequence(core, params, inputs, flags), X64)
+
+
+def test_a_window_over_the_sequence_is_full_attention():
+    inputs, _ = sequence(NUM_STEPS, 1, 4)
+    flags = np.zeros((NUM_STEPS, 1), bool)
+    outputs = []
+    for window in (NUM_STEPS, 2 * NUM_STEPS):
+        core = make_core(num_layers=1, window=window)
+        with enable_x64():
+            params = core.init(KEY, 4)
+            bias = 0.1 * jnp.arange(2 * window, dtype=float).reshape(2, window)
+            params["layer_0"]["age_bias"] = bias.at[1].add(-0.1 * window)
+            outputs.append(jax.jit(core.unroll)(params, inputs, core.initial_state(1), flags)[0])
+    assert_close(outputs[1], outputs[0], X64)
+
+
+def test_the_memory_is_filled_until_it_is_full():
+    core = make_core(num_layers=1, window=4)
+    params = core.init(KEY, 4)
+    step, state, lengths = jax.jit(core.step), core.initial_state(BATCH_SIZE), []
+    assert state.length.dtype == jnp.int32
+    inputs, _ = sequence(9, BATCH_SIZE, 4)
+    for t in range(9):
+        _, state = step(params, inputs[t], state, np.array([t == 6, False]))
+        lengths.append(state.length.tolist())
+        for row, length in enumerate(lengths[-1]):
+            filled = np.any(state.keys[0][row] != 0, axis=(-2, -1))
+            assert filled.tolist() == [False] * (4 - length) + [True] * length
+    assert lengths == [[1, 1], [2, 2], [3, 3], [4, 4], [4, 4], [4, 4], [1, 4], [2, 4], [3, 4]]
+
+
+def test_a_new_gate_keeps_the_stream():
+    """GTrXL starts near the identity; without the bias of 2, half of the stream is lost."""
+    core = make_core(num_layers=1, window=3, gating=True)
+    params = core.init(KEY, 4)
+    for name in ("attention_gate", "mlp_gate"):
+        np.testing.assert_array_equal(params["layer_0"][name]["bias"], 2.0)
+    silent = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if leaf.ndim > 1 else leaf, params)
+    inputs = jnp.ones((1, 1, 4))
+    outputs, _ = core.unroll(silent, inputs, core.initial_state(1))
+    np.testing.assert_allclose(outputs, sigmoid(np.float64(2)) ** 2, rtol=FP32)
