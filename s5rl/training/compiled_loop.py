@@ -57,8 +57,13 @@ def run_compiled(
       The agent's state and the metrics, with a leading axis [S] where seeds have one.
     """
     chunk_length = max(1, SLOTS_BETWEEN_VISITS // (num_envs * agent.config.unroll_length))
-    start, run_chunk = (_start_seeds, _run_chunk_seeds) if seeds.ndim else (_start, _run_chunk)
-    run = start(agent, environment, num_envs, seeds)
+    if seeds.ndim:
+        runs = [_start(agent, environment, num_envs, jnp.asarray(seed)) for seed in seeds]
+        run, run_chunk = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs), _run_chunk_seeds
+    else:
+        run, run_chunk = _start(agent, environment, num_envs, jnp.asarray(seeds)), _run_chunk
+        # A buffer may be donated once only, and some states begin with one array in two places.
+        run = jax.tree.map(jnp.copy, run)
     chunks: list[Columns] = []
     for done in range(0, num_updates, chunk_length):
         length = min(chunk_length, num_updates - done)
@@ -70,7 +75,8 @@ def run_compiled(
     return run.agent_state, metrics
 
 
-def _start_run(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array) -> RunState:
+def _start(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array) -> RunState:
+    """Returns a run before its first update; not compiled, since that takes longer than to do it once."""
     keys = run_keys(seed)
     return RunState(
         agent_state=agent.init(keys.init),
@@ -109,10 +115,6 @@ def _run_updates(
     return jax.lax.fori_loop(0, length, body, (run, columns))
 
 
-def _start_run_seeds(agent: Agent, environment: JaxEnvironment, num_envs: int, seeds: Array) -> RunState:
-    return jax.vmap(functools.partial(_start_run, agent, environment, num_envs))(seeds)
-
-
 def _run_updates_seeds(
     agent: Agent, environment: JaxEnvironment, chunk_length: int, run: RunState, length: Array
 ) -> tuple[RunState, dict[str, Array]]:
@@ -121,7 +123,5 @@ def _run_updates_seeds(
 
 
 # Agents and environments are values: equal ones share one compilation, across calls of `train` too.
-_start = jax.jit(_start_run, static_argnums=(0, 1, 2))
-_start_seeds = jax.jit(_start_run_seeds, static_argnums=(0, 1, 2))
 _run_chunk = jax.jit(_run_updates, static_argnums=(0, 1, 2), donate_argnums=3)
 _run_chunk_seeds = jax.jit(_run_updates_seeds, static_argnums=(0, 1, 2), donate_argnums=3)

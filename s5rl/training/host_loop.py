@@ -41,7 +41,7 @@ def run_on_host(
     num_envs = environment.num_envs
     keys = run_keys(seed)
     acting_keys = row_keys(keys.acting, num_envs)
-    state = _init(agent, keys.init)
+    state = agent.init(keys.init)
     tracker = start_tracker(num_envs)
     memory = agent.initial_actor_state(num_envs)
     num_steps = np.zeros(num_envs, np.int32)
@@ -67,11 +67,6 @@ def run_on_host(
         if on_chunk is not None:
             on_chunk(index + 1, {name: np.asarray(value)[None] for name, value in rows[-1].items()})
     return state, {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(agent: Agent, key: PRNGKey) -> AgentState:
-    return agent.init(key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
