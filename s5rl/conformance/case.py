@@ -96,6 +96,11 @@ def small_cases() -> tuple[Case, ...]:
     )
 
 
+def long_case() -> Case:
+    """Returns a case that is longer than the window of most memories that have one."""
+    return make_case(160, ((40,), ()), cut=70)
+
+
 def one_case_a_shape() -> tuple[Case, ...]:
     """Returns a case of each shape, for laws to which it does not matter where the resets are."""
     return (

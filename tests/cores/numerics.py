@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from s5rl.cores import RecurrentCore
+
 X64 = 1e-10
 FP32 = 1e-5
 GRADIENT = 1e-4
@@ -21,10 +23,15 @@ def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
         assert deviation <= tolerance * np.max(np.abs(b), initial=1e-30)
 
 
-def perturbed(params: Any, seed: int = 0) -> Any:
-    """Returns the parameters with noise on all of them, so that none is 0 or 1."""
+def noise(tree: Any, seed: int = 0) -> Any:
+    """Returns random normal numpy arrays in the place of all leaves."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), params)
+    return jax.tree.map(lambda leaf: 0.5 * rng.standard_normal(leaf.shape).astype(leaf.dtype), tree)
+
+
+def random_params(core: RecurrentCore, input_size: int) -> Any:
+    """Returns parameters of which none is 0 or 1, as fresh ones may be; without a compilation."""
+    return noise(jax.eval_shape(lambda: core.init(jax.random.key(0), input_size)))
 
 
 def sequence(num_steps: int, batch_size: int, num_features: int, seed: int = 0) -> tuple[Any, Any]:

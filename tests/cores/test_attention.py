@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numerics import FP32, X64, assert_close, gelu, layer_norm, linear, perturbed, sequence, sigmoid
+from numerics import FP32, X64, assert_close, gelu, layer_norm, linear, random_params, sequence, sigmoid
 
 from s5rl.compat import enable_x64
 from s5rl.cores import AttentionCore
@@ -75,7 +75,7 @@ def test_equals_a_masked_softmax_over_the_whole_sequence(window, gating):
     inputs, flags = sequence(NUM_STEPS, BATCH_SIZE, INPUT_SIZE)
     flags[:, 1] = False
     with enable_x64():
-        params = jax.device_get(perturbed(core.init(KEY, INPUT_SIZE)))
+        params = random_params(core, INPUT_SIZE)
         expected = whole_sequence(core, params, inputs, flags)
         unroll = jax.jit(core.unroll)
         outputs, final = unroll(params, inputs, core.initial_state(BATCH_SIZE), flags)
@@ -91,7 +91,7 @@ def test_steps_equal_a_masked_softmax_over_the_whole_sequence():
     core = make_core(window=3, gating=True)
     inputs, flags = sequence(NUM_STEPS, BATCH_SIZE, 4)
     with enable_x64():
-        params = jax.device_get(perturbed(core.init(KEY, 4)))
+        params = random_params(core, 4)
         assert "projection" not in params
         state, outputs, step = core.initial_state(BATCH_SIZE), [], jax.jit(core.step)
         for t in range(NUM_STEPS):
@@ -137,5 +137,5 @@ def test_a_new_gate_keeps_the_stream():
         np.testing.assert_array_equal(params["layer_0"][name]["bias"], 2.0)
     silent = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if leaf.ndim > 1 else leaf, params)
     inputs = jnp.ones((1, 1, 4))
-    outputs, _ = core.unroll(silent, inputs, core.initial_state(1))
+    outputs, _ = jax.jit(core.unroll)(silent, inputs, core.initial_state(1))
     np.testing.assert_allclose(outputs, sigmoid(np.float64(2)) ** 2, rtol=FP32)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cores import CORES, INPUT_SIZE
+from numerics import random_params
 
 from s5rl.cores import AttentionCore, FeedForwardCore, GRUCore, LSTMCore, ResettableS5Core
 
@@ -18,7 +19,7 @@ STATEFUL = [name for name in CORES if name != "feed_forward"]
 
 @functools.cache
 def params_of(name):
-    return CORES[name].init(KEY, INPUT_SIZE)
+    return random_params(CORES[name], INPUT_SIZE)
 
 
 def assert_refused(call, error, *words):
@@ -174,7 +175,7 @@ def test_the_state_of_another_core_is_refused(name):
 def test_the_state_of_another_size_is_refused(core, other, words):
     arguments = jnp.zeros((2, INPUT_SIZE)), other.initial_state(2)
     words = ["state", f"this {type(core).__name__}", *words]
-    assert_both_refuse(core.step, core.init(KEY, INPUT_SIZE), arguments, ValueError, *words)
+    assert_both_refuse(core.step, random_params(core, INPUT_SIZE), arguments, ValueError, *words)
 
 
 @pytest.mark.parametrize("name", STATEFUL)

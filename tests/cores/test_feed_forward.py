@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from numerics import X64, assert_close, linear, perturbed, sequence
+from numerics import X64, assert_close, linear, random_params, sequence
 
 from s5rl.compat import enable_x64
 from s5rl.cores import FeedForwardCore
@@ -18,7 +18,7 @@ def test_equals_a_multilayer_perceptron(hidden_sizes):
     core = FeedForwardCore(hidden_sizes)
     inputs, flags = sequence(5, 2, INPUT_SIZE)
     with enable_x64():
-        params = perturbed(core.init(jax.random.key(0), INPUT_SIZE))
+        params = random_params(core, INPUT_SIZE)
         unrolled = core.unroll(params, inputs, core.initial_state(2), flags)
         stepped = core.step(params, inputs[0], core.initial_state(2), flags[0])
     expected = inputs

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numerics import X64, assert_close, perturbed, sequence
+from numerics import X64, assert_close, noise, random_params, sequence
 
 from s5rl.compat import enable_x64
 from s5rl.cores import GRUCore, LSTMCore
@@ -45,8 +45,8 @@ CASES = {
 def _case(request):
     core, make_module, weights, module_state = CASES[request.param]
     with enable_x64():
-        params = perturbed(core.init(jax.random.key(0), INPUT_SIZE))
-        state = perturbed(core.initial_state(BATCH_SIZE), seed=1)
+        params = random_params(core, INPUT_SIZE)
+        state = noise(core.initial_state(BATCH_SIZE), seed=1)
         yield core, make_module, weights, module_state, params, state
 
 

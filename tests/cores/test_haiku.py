@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cores import CORES, INPUT_SIZE, haiku_lstm, haiku_stack
-from numerics import FP32, assert_close, perturbed, sequence
+from numerics import FP32, assert_close, random_params, sequence
 
 from s5rl.cores import FeedForwardCore, GRUCore, HaikuCore, LSTMCore, ResettableS5Core
 
 KEY = jax.random.key(0)
-NUM_STEPS, BATCH_SIZE = 3, 2
+NUM_STEPS, BATCH_SIZE = 2, 2
 LSTM = LSTMCore(5)
 
 
@@ -37,7 +37,7 @@ def problem(core, batch_size=BATCH_SIZE):
     inputs, flags = sequence(NUM_STEPS, BATCH_SIZE, INPUT_SIZE)
     if batch_size is None:
         inputs, flags = inputs[:, 0], flags[:, 0]
-    params = perturbed(core.init(KEY, INPUT_SIZE))
+    params = random_params(core, INPUT_SIZE)
     inputs = jnp.asarray(inputs, float)
     _, state = core.unroll(params, inputs, core.initial_state(batch_size))
     return params, inputs, flags, state
@@ -253,45 +253,72 @@ def zeros(dtype):
     return lambda batch_size: (jnp.zeros((batch_size, 3), dtype),)
 
 
-@pytest.mark.parametrize(
-    ("make_core", "error", "message"),
-    [
-        (lambda: Custom(trainable), ValueError, r"trainable initial state \(parameters \['custom'\]\)"),
-        (lambda: Custom(remembering_initial_state), ValueError, r"keeps Haiku state \(\['custom'\]\)"),
-        (lambda: Custom(call=remembering), ValueError, r"keeps Haiku state \(\['custom'\]\)"),
-        (lambda: Custom(call=noisy), ValueError, "draws random keys when it is applied"),
-        (lambda: Custom(lambda n: jax.random.normal(hk.next_rng_key(), (n, 3))), ValueError, "random keys"),
-        (
-            lambda: Custom(lambda n: [jnp.zeros((n, 3))]),
-            TypeError,
-            "holds a list; states are tuples or dicts",
-        ),
-        (lambda: Custom(lambda n: {"a": (0, [jnp.zeros((n, 3))])}), TypeError, "holds a list"),
-        (lambda: Custom(zeros(jnp.bfloat16)), TypeError, "holds bfloat16; expected float32, int32 or bool"),
-        (lambda: Custom(zeros(jnp.complex64)), TypeError, "holds complex64; expected float32, int32 or bool"),
-        (
-            lambda: Custom(lambda n: jnp.zeros((n, 3)), narrowing),
-            ValueError,
-            r"state must keep .* dtypes over a step, got bfloat16\[1, 3\] from float32\[1, 3\]",
-        ),
-        (
-            lambda: Custom(call=lambda x, s: ((x, x), s)),
-            ValueError,
-            r"output must be one array \[B, F\], got \(",
-        ),
-        (lambda: Custom(call=lambda x, s: (x[0], s)), ValueError, r"output must be one array \[B, F\]"),
-        (
-            lambda: hk.Conv1DLSTM((4,), 2, 3),
-            ValueError,
-            r"output must be one array \[B, F\], got float32\[1, 4, 2\]",
-        ),
-        (lambda: hk.IdentityCore(), ValueError, "3 features for inputs of 3 and 1 for inputs of 1"),
-        (lambda: hk.Linear(3), TypeError, "make_core must return an hk.RNNCore, got Linear"),
-        (lambda: None, TypeError, "make_core must return an hk.RNNCore, got NoneType"),
-        (lambda: LSTM, TypeError, "make_core must return an hk.RNNCore, got LSTMCore"),
-    ],
-    ids=str,
-)
+REFUSED = {
+    "trainable initial state": (
+        lambda: Custom(trainable),
+        ValueError,
+        r"trainable initial state \(parameters \['custom'\]\)",
+    ),
+    "state in initial_state": (
+        lambda: Custom(remembering_initial_state),
+        ValueError,
+        r"keeps Haiku state \(\['custom'\]\)",
+    ),
+    "state in the call": (
+        lambda: Custom(call=remembering),
+        ValueError,
+        r"keeps Haiku state \(\['custom'\]\)",
+    ),
+    "dropout": (lambda: Custom(call=noisy), ValueError, "draws random keys when it is applied"),
+    "random initial state": (
+        lambda: Custom(lambda n: jax.random.normal(hk.next_rng_key(), (n, 3))),
+        ValueError,
+        "draws random keys when it is applied",
+    ),
+    "list": (
+        lambda: Custom(lambda n: [jnp.zeros((n, 3))]),
+        TypeError,
+        "state holds a list; states are tuples or dicts",
+    ),
+    "list inside": (lambda: Custom(lambda n: {"a": (0, [jnp.zeros((n, 3))])}), TypeError, "holds a list"),
+    "bfloat16": (
+        lambda: Custom(zeros(jnp.bfloat16)),
+        TypeError,
+        "state holds bfloat16; expected float32, int32 or bool",
+    ),
+    "complex64": (
+        lambda: Custom(zeros(jnp.complex64)),
+        TypeError,
+        "state holds complex64; expected float32, int32 or bool",
+    ),
+    "changing dtype": (
+        lambda: Custom(lambda n: jnp.zeros((n, 3)), narrowing),
+        ValueError,
+        r"state must keep .* dtypes over a step, got bfloat16\[1, 3\] from float32\[1, 3\]",
+    ),
+    "two outputs": (
+        lambda: Custom(call=lambda x, s: ((x, x), s)),
+        ValueError,
+        r"output must be one array \[B, F\], got \(",
+    ),
+    "output without a batch": (
+        lambda: Custom(call=lambda x, s: (x[0], s)),
+        ValueError,
+        r"output must be one array \[B, F\], got float32\[3\]",
+    ),
+    "convolution": (
+        lambda: hk.Conv1DLSTM((4,), 2, 3),
+        ValueError,
+        r"output must be one array \[B, F\], got float32\[1, 4, 2\]",
+    ),
+    "identity": (lambda: hk.IdentityCore(), ValueError, "3 features for inputs of 3 and 1 for inputs of 1"),
+    "another module": (lambda: hk.Linear(3), TypeError, r"make_core must return an hk\.RNNCore, got Linear"),
+    "nothing": (lambda: None, TypeError, r"make_core must return an hk\.RNNCore, got NoneType"),
+    "one of our cores": (lambda: LSTM, TypeError, r"make_core must return an hk\.RNNCore, got LSTMCore"),
+}
+
+
+@pytest.mark.parametrize(("make_core", "error", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_pure_core_is_refused(make_core, error, message):
     core = HaikuCore(make_core)
     with pytest.raises(error, match=message):

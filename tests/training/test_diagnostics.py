@@ -39,7 +39,7 @@ def test_every_class_of_core_is_tried():
 @over_algorithms
 @over_cores
 def test_constant_reward(algorithm, core):
-    result = train(small_agent(algorithm, core), ConstantReward(), 250 * 64)
+    result = train(small_agent(algorithm, core), ConstantReward(), 800 * 64)
     (value,) = values_along_an_episode(result, ConstantReward(), jax.random.key(0), 1)
     assert abs(value - 1.0) < 0.1
 
