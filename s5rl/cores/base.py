@@ -63,7 +63,7 @@ class RecurrentCore(abc.ABC):
         """Consumes a sequence; equals a scan of `step`.
 
         Args:
-          params: parameters, or what `prepare` made of them.
+          params: parameters.
           inputs: [T, B, F] or [T, F], floating.
           state: the state before the first input, leaves [B, ...] or [...].
           should_reset: bool [T, B] or [T].

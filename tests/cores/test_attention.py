@@ -107,7 +107,7 @@ def test_a_window_over_the_sequence_is_full_attention():
     for window in (NUM_STEPS, 2 * NUM_STEPS):
         core = make_core(num_layers=1, window=window)
         with enable_x64():
-            params = core.init(KEY, 4)
+            params = random_params(core, 4)
             bias = 0.1 * jnp.arange(2 * window, dtype=float).reshape(2, window)
             params["layer_0"]["age_bias"] = bias.at[1].add(-0.1 * window)
             outputs.append(jax.jit(core.unroll)(params, inputs, core.initial_state(1), flags)[0])
@@ -116,7 +116,7 @@ def test_a_window_over_the_sequence_is_full_attention():
 
 def test_the_memory_is_filled_until_it_is_full():
     core = make_core(num_layers=1, window=4)
-    params = core.init(KEY, 4)
+    params = random_params(core, 4)
     step, state, lengths = jax.jit(core.step), core.initial_state(BATCH_SIZE), []
     assert state.length.dtype == jnp.int32
     inputs, _ = sequence(9, BATCH_SIZE, 4)

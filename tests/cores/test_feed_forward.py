@@ -36,7 +36,7 @@ def test_has_no_state(batch_size):
 
 def test_a_reset_changes_nothing():
     core = FeedForwardCore((4,))
-    params = core.init(jax.random.key(0), INPUT_SIZE)
+    params = random_params(core, INPUT_SIZE)
     inputs, _ = sequence(5, 2, INPUT_SIZE)
     resets = np.ones((5, 2), bool)
     np.testing.assert_array_equal(
