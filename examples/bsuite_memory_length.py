@@ -18,7 +18,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from memory_length_results import Row, answers, grouped, measure, read_rows, results_table, write_rows
+from memory_length_results import (
+    Row,
+    add_columns,
+    answers,
+    grouped,
+    measure,
+    read_rows,
+    results_table,
+    write_rows,
+)
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -63,7 +72,8 @@ class Settings:
     directory: Path = Path("results/bsuite_memory_length")
     """Where results.csv and the picture go."""
     resume: bool = False
-    """Keeps the results of the same settings that the folder holds, and runs only what is missing."""
+    """Keeps the results of the same settings that the folder holds, and runs only what is missing; a core of
+    your own is always trained anew, as its code may have changed."""
     full: bool = False
     """Figure 2: all lengths, 10000 episodes, Table 3's width and learning rate; resumes."""
 
@@ -135,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()
     ) as progress:
-        missing = [job for job in jobs if not identities(rows).issuperset(job_identities(settings, job))]
+        missing = [job for job in jobs if is_missing(settings, job, rows)]
         everything = progress.add_task("all", total=sum(map(weight, missing)), note="")
         for job, new_rows in run_all(settings, missing, progress):
             rows = [row for row in rows if row.identity not in identities(new_rows)] + new_rows
@@ -159,7 +169,7 @@ def plan(settings: Settings) -> list[Job]:
         own = load_core(settings.core)
         makers[settings.core] = lambda settings, length: own
     jobs = []
-    for length in settings.lengths:
+    for length in dict.fromkeys(settings.lengths):
         for unroll in dict.fromkeys(slots(choice, length) for choice in settings.unrolls):
             jobs += [Job(name, make(settings, length), length, unroll) for name, make in makers.items()]
     return jobs
@@ -168,6 +178,11 @@ def plan(settings: Settings) -> list[Job]:
 def slots(choice: str, length: int) -> int:
     """Returns the unroll length that one of `--unrolls` means for a memory length."""
     return 32 * -(-(length + 2) // 32) if choice == "cover" else int(choice)
+
+
+def is_missing(settings: Settings, job: Job, rows: Iterable[Row]) -> bool:
+    """Returns whether rows lack a job; they always lack one's own core, whose name does not tell its code."""
+    return job.name == settings.core or not identities(rows).issuperset(job_identities(settings, job))
 
 
 def run_all(settings: Settings, jobs: Sequence[Job], progress: Progress) -> Iterator[tuple[Job, list[Row]]]:
@@ -289,9 +304,13 @@ def job_identities(settings: Settings, job: Job) -> list[tuple[Any, ...]]:
 
 
 def bsuite_folder(settings: Settings, name: str, unroll: int, seed: int) -> Path:
-    """Returns where bsuite's own logs of a core, unroll and seed go."""
+    """Returns where bsuite's own logs of a core, unroll and seed go; the logs tell the lengths apart."""
+    run = (
+        f"episodes_{settings.episodes}-width_{settings.width}-layers_{settings.num_layers}"
+        f"-lr_{settings.learning_rate}"
+    )
     safe = name.replace(":", "_").replace("/", "_")
-    return settings.directory / "bsuite" / safe / f"unroll_{unroll}" / f"seed_{seed}"
+    return settings.directory / "bsuite" / run / safe / f"unroll_{unroll}" / f"seed_{seed}"
 
 
 def bsuite_table(settings: Settings, names: Iterable[str]) -> Table:
@@ -301,8 +320,12 @@ def bsuite_table(settings: Settings, names: Iterable[str]) -> Table:
     from bsuite.logging import csv_load
 
     table = Table(title="Share of lengths solved, by bsuite's own analysis of its logs")
-    for heading in ("core", "unroll", "seed", "score"):
-        table.add_column(heading, justify="left" if heading == "core" else "right")
+    if settings.episodes < analysis.NUM_EPISODES:
+        table.caption = (
+            f"Partial runs: {settings.episodes} of bsuite's {analysis.NUM_EPISODES} episodes. A score counts\n"
+            "a run from its first episode: these are not comparable with full ones."
+        )
+    add_columns(table, ("core", "unroll", "seed", "score"))
     for name in names:
         for choice in settings.unrolls:
             for seed in seeds(settings):

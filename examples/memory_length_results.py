@@ -89,6 +89,15 @@ def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, int], list[Row]]:
     return groups
 
 
+def add_columns(table: Table, headings: Iterable[str]) -> None:
+    """Adds the columns; where the terminal is narrow, the name of the core folds and numbers stay whole."""
+    for heading in headings:
+        if heading == "core":
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+
+
 def results_table(rows: Iterable[Row]) -> Table:
     """Returns a line for each core, length and unroll."""
     table = Table(
@@ -99,9 +108,7 @@ def results_table(rows: Iterable[Row]) -> Table:
         padding=(0, 1, 0, 0),
     )
     headings = ("core", "length", "unroll", "correct", "worst", "best", "solved", "steps/s", "seconds")
-    for heading in headings:
-        name = heading == "core"
-        table.add_column(heading, justify="left" if name else "right", no_wrap=name)
+    add_columns(table, headings)
     for (core, length, unroll), group in grouped(rows).items():
         correct = [row.correct for row in group]
         table.add_row(
