@@ -99,6 +99,24 @@ class WhereBehindProduct(Little):
 
 @final
 @dataclasses.dataclass(frozen=True)
+class ResetToZeros(Little):
+    """The state starts at ones, and a reset makes it zeros."""
+
+    def initial_state(self, batch_size=None):
+        return jax.tree.map(jnp.ones_like, super().initial_state(batch_size))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class OperatorAlone(Little):
+    """There is an operator, but nothing that makes the elements it combines."""
+
+    def operator(self, earlier, later):
+        return earlier + later
+
+
+@final
+@dataclasses.dataclass(frozen=True)
 class IgnoredState(Little):
     """`unroll` starts from the initial state whatever comes in: nothing crosses a cut."""
 

@@ -24,6 +24,7 @@ S5_WITHOUT_RESET = ResettableS5Core(state_size=4, model_size=3, num_layers=1, ig
         (faults.ResetBehindInput(), {3, 4}),
         (faults.MultipliedMask(), {3, 4}),
         (faults.WhereBehindProduct(), {4}),
+        (faults.ResetToZeros(), {4}),
         (faults.IgnoredState(), {1, 2, 9}),
         (faults.HiddenConvolution(), {1, 2, 3, 9}),
         (faults.LookingAhead(), {1, 2, 3, 5, 9}),
@@ -31,6 +32,7 @@ S5_WITHOUT_RESET = ResettableS5Core(state_size=4, model_size=3, num_layers=1, ig
         (faults.MixedRows(), {3, 6}),
         (faults.FlagsByDefault(), {7}),
         (faults.LostFlag(), {8}),
+        (faults.OperatorAlone(), {8}),
         (faults.ListState(), {9}),
         (faults.NarrowState(), {9}),
         (S5_WITHOUT_RESET, {3, 4}),
@@ -47,11 +49,18 @@ def test_a_growing_state_is_compiled_again_and_again():
     assert report.worst.size > 1
 
 
+def test_an_operator_without_elements_is_told_what_is_missing():
+    report = check_law(LAWS[7], Subject(faults.OperatorAlone()), LAWS[7].cases)
+    assert report.verdict == "FAILS"
+    assert "elements(params, inputs, should_reset) is missing" in str(report.worst)
+
+
 @pytest.mark.parametrize(
     ("core", "law", "case"),
     [
         (faults.ShiftedFlag(), 1, "T=1, B=1, reset at t=0"),
         (faults.IgnoredFlags(), 3, "T=1, B=1, reset at t=0"),
+        (faults.ResetToZeros(), 4, "T=1, B=1, no reset"),
         (faults.IgnoredState(), 1, "T=1, B=1, no reset"),
         (faults.HiddenConvolution(), 1, "T=3, B=1, no reset"),
         (faults.HiddenConvolution(), 3, "T=3, B=1, reset at t=1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import haiku as hk
+import jax.numpy as jnp
 
 from s5rl.cores import AttentionCore, FeedForwardCore, GRUCore, HaikuCore, LSTMCore, ResettableS5Core
 
@@ -15,6 +16,16 @@ def haiku_lstm():
 
 def haiku_stack():
     return hk.DeepRNN([hk.Linear(6), hk.GRU(5), hk.LSTM(4)])
+
+
+class StartsAtOne(hk.VanillaRNN):
+    """A module whose initial state is not zero: a reset to zeros would show."""
+
+    def __init__(self):
+        super().__init__(3)
+
+    def initial_state(self, batch_size):
+        return jnp.ones_like(super().initial_state(batch_size))
 
 
 CORES = {
@@ -40,4 +51,5 @@ CORES = {
     ),
     "haiku_lstm": HaikuCore(haiku_lstm),
     "haiku_stack": HaikuCore(haiku_stack),
+    "haiku_starts_at_one": HaikuCore(StartsAtOne),
 }
