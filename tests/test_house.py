@@ -15,13 +15,14 @@ SOURCES = sorted((ROOT / "s5rl").rglob("*.py"))
 
 MAY_IMPORT = {
     "compat": set(),
-    "types": {"compat"},
-    "losses": {"compat", "types"},
-    "envs": {"compat", "types"},
-    "cores": {"compat", "types"},
-    "networks": {"compat", "types", "cores"},
-    "agents": {"compat", "types", "cores", "networks", "losses"},
-    "training": {"compat", "types", "cores", "networks", "agents", "losses", "envs"},
+    "validation": set(),
+    "types": {"compat", "validation"},
+    "losses": {"compat", "validation", "types"},
+    "envs": {"compat", "validation", "types"},
+    "cores": {"compat", "validation", "types"},
+    "networks": {"compat", "validation", "types", "cores"},
+    "agents": {"compat", "validation", "types", "cores", "networks", "losses"},
+    "training": {"compat", "validation", "types", "cores", "networks", "agents", "losses", "envs"},
 }
 """What each part of s5rl may import beside itself; compat holds what differs between versions of packages."""
 UNBOUND = {"__init__", "__main__", "acme", "cli", "conformance", "plots"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import final
 
 import chex
@@ -12,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from s5rl.agents.base import Agent, AgentState, UnboundAgentError, row_keys
+from s5rl.agents.base import Agent, AgentState, UnboundAgentError, key_for_each_row
 from s5rl.compat import global_norm
 from s5rl.cores import RecurrentCore
-from s5rl.cores.checks import check_choice, check_positive
 from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
 from s5rl.networks import ActorCritic, MLPTorso, Torso
 from s5rl.networks.torso import ACTIVATIONS
 from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey, Trajectory
+from s5rl.validation import check_choice, check_number, check_positive, check_sizes
 
 
 @final
@@ -60,13 +59,16 @@ class A2CConfig:
 
     def __post_init__(self) -> None:
         check_positive(num_envs=self.num_envs, unroll_length=self.unroll_length)
-        for name in ("discount", "td_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)!r}.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}.")
-        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
-            raise ValueError(f"max_gradient_norm must be above 0 or None, got {self.max_gradient_norm!r}.")
+        check_number("learning_rate", self.learning_rate, 0, above=True)
+        check_number("discount", self.discount, 0, 1)
+        check_number("td_lambda", self.td_lambda, 0, 1)
+        check_number("entropy_cost", self.entropy_cost, 0)
+        check_number("value_cost", self.value_cost, 0)
+        if self.max_gradient_norm is not None:
+            check_number("max_gradient_norm", self.max_gradient_norm, 0, above=True)
+        check_sizes("torso_sizes", self.torso_sizes, at_least=1)
+        check_sizes("policy_sizes", self.policy_sizes)
+        check_sizes("value_sizes", self.value_sizes)
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
 
     @classmethod
@@ -82,7 +84,7 @@ class A2CAgent(Agent):
 
     Attributes:
       core: the memory.
-      config: the settings.  Read-only, as everything here.
+      config: the settings.
       torso: what stands before the memory; None for a perceptron of `config.torso_sizes`.
       environment_spec: specs of the environment; None while unbound.
 
@@ -121,7 +123,7 @@ class A2CAgent(Agent):
             sample = self.network.head.mode(output.policy)
         else:
             draw = self.network.head.sample
-            keys = row_keys(key, timestep)
+            keys = key_for_each_row(key, timestep)
             sample = jax.vmap(draw)(output.policy, keys) if keys.ndim else draw(output.policy, keys)
         return ActOutput(sample.action, {"raw_action": sample.raw}), actor_state
 
@@ -166,7 +168,7 @@ class A2CAgent(Agent):
         jax.eval_shape(agent.init, jax.random.key(0))  # a spec or torso that does not fit is found here
         return agent
 
-    @functools.cached_property
+    @property
     def network(self) -> ActorCritic:
         """The network body that acting and learning share."""
         if self.environment_spec is None:
@@ -182,7 +184,7 @@ class A2CAgent(Agent):
             activation=config.activation,
         )
 
-    @functools.cached_property
+    @property
     def _optimizer(self) -> optax.GradientTransformation:
         optimizer = optax.adam(self.config.learning_rate)
         if self.config.max_gradient_norm is not None:

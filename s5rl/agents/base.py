@@ -128,7 +128,7 @@ class Agent(abc.ABC):
         return self
 
 
-def row_keys(key: PRNGKey, timestep: dm_env.TimeStep) -> PRNGKey:
+def key_for_each_row(key: PRNGKey, timestep: dm_env.TimeStep) -> PRNGKey:
     """Returns one typed random key for each row of a time step.
 
     Args:

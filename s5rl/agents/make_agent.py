@@ -7,9 +7,9 @@ from typing import Any
 from s5rl.agents.a2c import A2CAgent, A2CConfig
 from s5rl.agents.base import Agent
 from s5rl.cores import RecurrentCore
-from s5rl.cores.checks import check_choice
 from s5rl.networks import Torso
 from s5rl.types import EnvironmentSpec
+from s5rl.validation import check_choice
 
 ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {"a2c": (A2CAgent, A2CConfig)}
 """Agent and config class of each algorithm."""

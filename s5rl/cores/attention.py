@@ -12,6 +12,7 @@ from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
 from s5rl.cores.rolling_attention import attend, visibility
 from s5rl.types import Array, Params, PRNGKey
+from s5rl.validation import check_positive
 
 
 class AttentionState(NamedTuple):
@@ -57,7 +58,7 @@ class AttentionCore(CheckedCore):
     gating: bool = False
 
     def __post_init__(self) -> None:
-        checks.check_positive(
+        check_positive(
             num_layers=self.num_layers,
             num_heads=self.num_heads,
             model_size=self.model_size,
@@ -92,7 +93,7 @@ class AttentionCore(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        checks.check_positive(input_size=input_size)
+        check_positive(input_size=input_size)
         key_projection, *layer_keys = jax.random.split(key, self.num_layers + 1)
         params = {f"layer_{index}": self._init_layer(k) for index, k in enumerate(layer_keys)}
         if input_size != self.model_size:
@@ -190,7 +191,7 @@ class AttentionCore(CheckedCore):
         return layers.apply_linear(params["projection"], inputs)
 
     def _heads(self, features: Array) -> Array:
-        return features.reshape(*features.shape[:-1], self.num_heads, -1)
+        return features.reshape(*features.shape[:-1], self.num_heads, self.model_size // self.num_heads)
 
     def _merge(self, layer: dict[str, Any], gate: str, stream: Array, update: Array) -> Array:
         """Returns the residual sum, or GTrXL's gate in its place."""
@@ -241,7 +242,7 @@ def _pad_time(x: Array, padding: int) -> Array:
 
 def _blocks(x: Array, block: int) -> Array:
     """Returns x [B, T, ...] as blocks [B * T / block, block, ...]."""
-    return x.reshape(-1, block, *x.shape[2:])
+    return x.reshape(x.shape[0] * (x.shape[1] // block), block, *x.shape[2:])
 
 
 def _with_memory(x: Array, memory: Array, block: int) -> Array:
@@ -255,4 +256,4 @@ def _with_memory(x: Array, memory: Array, block: int) -> Array:
     if blocks.shape[1] > 1:
         before = jnp.concatenate([before, blocks[:, :-1]], axis=1)
     joined = jnp.concatenate([before, blocks], axis=2)
-    return joined.reshape(-1, *joined.shape[2:])
+    return joined.reshape(joined.shape[0] * joined.shape[1], *joined.shape[2:])

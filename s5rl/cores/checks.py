@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,32 +12,6 @@ from s5rl.types import Array, CoreState
 
 if TYPE_CHECKING:
     from s5rl.cores.base import RecurrentCore
-
-
-def check_positive(**sizes: Any) -> None:
-    """Raises a ValueError unless every named size is an integer of at least 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {size!r}.")
-
-
-def check_interval(**bounds: Any) -> None:
-    """Raises a ValueError unless the two named bounds are numbers, 0 < first <= second < infinity."""
-    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in bounds.values())
-    low, high = bounds.values()
-    if not (numbers and 0 < low <= high < math.inf):
-        low_name, high_name = bounds
-        raise ValueError(
-            f"{low_name} and {high_name} must be numbers, 0 < {low_name} <= {high_name} < infinity; "
-            f"got {low!r} and {high!r}."
-        )
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raises a ValueError unless the value is one of the choices."""
-    if value not in choices:
-        expected = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} must be one of {expected}, got {value!r}.")
 
 
 def check_call(

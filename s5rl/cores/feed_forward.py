@@ -10,6 +10,7 @@ import jax
 from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
 from s5rl.types import Array, Params, PRNGKey
+from s5rl.validation import check_positive, check_sizes
 
 
 @final
@@ -27,12 +28,7 @@ class FeedForwardCore(CheckedCore):
     hidden_sizes: tuple[int, ...] = (256,)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden_sizes, tuple) or not self.hidden_sizes:
-            raise ValueError(
-                f"hidden_sizes must be a tuple of at least one integer, got {self.hidden_sizes!r}."
-            )
-        for index, size in enumerate(self.hidden_sizes):
-            checks.check_positive(**{f"hidden_sizes[{index}]": size})
+        check_sizes("hidden_sizes", self.hidden_sizes, at_least=1)
 
     @classmethod
     def bsuite(cls) -> FeedForwardCore:
@@ -56,7 +52,7 @@ class FeedForwardCore(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        checks.check_positive(input_size=input_size)
+        check_positive(input_size=input_size)
         keys = jax.random.split(key, len(self.hidden_sizes))
         widths = (input_size, *self.hidden_sizes)
         return {

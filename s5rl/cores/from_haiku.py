@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from s5rl.cores import checks
 from s5rl.cores.base import CheckedCore
 from s5rl.types import Array, CoreState, Params, PRNGKey
+from s5rl.validation import check_positive
 
 
 @final
@@ -47,7 +48,7 @@ class HaikuCore(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        checks.check_positive(input_size=input_size)
+        check_positive(input_size=input_size)
         if (size := self._output_size(input_size)) != self.output_size:
             raise ValueError(
                 f"make_core's output has {size} features for inputs of {input_size} and "
@@ -92,7 +93,14 @@ class HaikuCore(CheckedCore):
         return result
 
     def _make(self) -> hk.RNNCore:
-        core = self.make_core()
+        try:
+            core = self.make_core()
+        except TypeError as error:
+            raise TypeError(f"make_core must be callable without arguments: {error}") from error
+        if isinstance(core, hk.ResetCore):
+            raise TypeError(
+                "make_core must return the core itself, not an hk.ResetCore around it: resets are done here."
+            )
         if not isinstance(core, hk.RNNCore):
             raise TypeError(f"make_core must return an hk.RNNCore, got {type(core).__name__}.")
         return core

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
 from s5rl.types import Array, Params, PRNGKey
+from s5rl.validation import check_positive
 
 
 @final
@@ -34,7 +35,7 @@ class LSTMCore(CheckedCore):
     hidden_size: int = 256
 
     def __post_init__(self) -> None:
-        checks.check_positive(hidden_size=self.hidden_size)
+        check_positive(hidden_size=self.hidden_size)
 
     @classmethod
     def bsuite(cls) -> LSTMCore:
@@ -98,7 +99,7 @@ class GRUCore(CheckedCore):
     hidden_size: int = 256
 
     def __post_init__(self) -> None:
-        checks.check_positive(hidden_size=self.hidden_size)
+        check_positive(hidden_size=self.hidden_size)
 
     @classmethod
     def bsuite(cls) -> GRUCore:
@@ -143,7 +144,7 @@ class GRUCore(CheckedCore):
 
 def _init_gates(key: PRNGKey, input_size: int, hidden_size: int, num_gates: int) -> Params:
     """Returns the weights of gates that see the inputs and the hidden state, and a bias of zeros."""
-    checks.check_positive(input_size=input_size)
+    check_positive(input_size=input_size)
     key_input, key_hidden = jax.random.split(key)
     fan_in, width = input_size + hidden_size, num_gates * hidden_size
     return {

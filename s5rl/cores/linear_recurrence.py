@@ -13,8 +13,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from s5rl.cores.checks import check_choice
 from s5rl.types import Array
+from s5rl.validation import check_choice
 
 ComplexPair = tuple[Array, Array]
 Element = tuple[ComplexPair, ComplexPair, Array]

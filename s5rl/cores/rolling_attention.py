@@ -30,7 +30,7 @@ def attend(queries: Array, keys: Array, values: Array, age_bias: Array, visible:
     """
     num_queries, window = queries.shape[1], age_bias.shape[-1]
     # A hidden slot may hold NaN or inf from before a reset, and 0 * inf is NaN: such slots are zeroed before
-    # any product, and a query that really sees one is answered by NaN.
+    # any product, and a query that really sees one is answered by NaN (a constant: no gradient passes).
     broken = ~(jnp.isfinite(keys) & jnp.isfinite(values)).all(axis=(-2, -1))
     keys, values = (jnp.where(broken[..., None, None], 0.0, x) for x in (keys, values))
     scores = jnp.einsum("bqnd,bknd->bnqk", queries, keys) / jnp.sqrt(queries.shape[-1])

@@ -29,6 +29,7 @@ from s5rl.cores.s5_layer import (
     prepare_layer,
 )
 from s5rl.types import Array, Params, PRNGKey
+from s5rl.validation import check_choice, check_number, check_positive
 
 
 class PreparedS5(NamedTuple):
@@ -79,7 +80,7 @@ class ResettableS5Core(CheckedCore):
     ignore_resets: bool = False  # type: ignore[misc]  # a field here, a constant elsewhere
 
     def __post_init__(self) -> None:
-        checks.check_positive(
+        check_positive(
             state_size=self.state_size,
             model_size=self.model_size,
             num_layers=self.num_layers,
@@ -90,11 +91,12 @@ class ResettableS5Core(CheckedCore):
                 "state_size must be even, and a multiple of 2 * blocks, since modes come in conjugate "
                 f"pairs; got state_size={self.state_size} with blocks={self.blocks}."
             )
-        checks.check_interval(dt_min=self.dt_min, dt_max=self.dt_max)
-        checks.check_choice("discretization", self.discretization, DISCRETIZATIONS)
-        checks.check_choice("activation", self.activation, ACTIVATIONS)
-        checks.check_choice("norm", self.norm, NORMS)
-        checks.check_choice("implementation", self.implementation, IMPLEMENTATIONS)
+        check_number("dt_min", self.dt_min, 0, above=True)
+        check_number("dt_max", self.dt_max, self.dt_min)
+        check_choice("discretization", self.discretization, DISCRETIZATIONS)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("norm", self.norm, NORMS)
+        check_choice("implementation", self.implementation, IMPLEMENTATIONS)
 
     @classmethod
     def bsuite(cls) -> ResettableS5Core:
@@ -118,7 +120,7 @@ class ResettableS5Core(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        checks.check_positive(input_size=input_size)
+        check_positive(input_size=input_size)
         key_projection, *layer_keys = jax.random.split(key, self.num_layers + 1)
         params: dict[str, Any] = {
             f"layer_{index}": init_layer(

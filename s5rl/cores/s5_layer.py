@@ -108,16 +108,6 @@ def prepare_layer(params: Params, discretization: str) -> PreparedLayer:
     rate = -jnp.exp(params["log_decay"]), params["frequency"]
     decay, gain = _zoh(rate, dt) if discretization == "zoh" else _bilinear(rate, dt)
     b_re, b_im = params["input_re"], params["input_im"]
-    ssm = (
-        "log_decay",
-        "frequency",
-        "log_dt",
-        "input_re",
-        "input_im",
-        "output_re",
-        "output_im",
-        "skip",
-    )
     return PreparedLayer(
         decay=decay,
         input_matrix=jnp.concatenate(
@@ -125,7 +115,7 @@ def prepare_layer(params: Params, discretization: str) -> PreparedLayer:
         ),
         output_matrix=jnp.concatenate([2 * params["output_re"], -2 * params["output_im"]], axis=0),
         skip=params["skip"],
-        rest={name: value for name, value in params.items() if name not in ssm},
+        rest={name: params[name] for name in ("gate", "value", "norm") if name in params},
     )
 
 

@@ -63,22 +63,21 @@ class HaikuRecurrentCore(hk.RNNCore):
         """Returns the core's parameters, each a Haiku parameter named by its path."""
         input_size = inputs.shape[-1]
         shapes = jax.eval_shape(lambda key: self._core.init(key, input_size), jax.random.key(0))
-        fresh: list[Params] = []
+        leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+        fresh: list[Array] = []
 
-        def create(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> Array:
+        def parameter(index: int) -> Array:
             def init(*_: Any) -> Array:
                 # Asked for only while Haiku initialises, so that `apply` needs no random key.
                 if not fresh:
-                    fresh.append(self._core.init(hk.next_rng_key(), input_size))
-                leaf = fresh[0]
-                for entry in path:
-                    leaf = leaf[_entry_key(entry)]
-                return leaf
+                    fresh.extend(jax.tree.leaves(self._core.init(hk.next_rng_key(), input_size)))
+                return fresh[index]
 
-            name = "/".join(str(_entry_key(entry)) for entry in path)
+            path, shape = leaves[index]
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
             return hk.get_parameter(name, shape.shape, shape.dtype, init=init)
 
-        return jax.tree_util.tree_map_with_path(create, shapes)
+        return jax.tree.unflatten(structure, [parameter(index) for index in range(len(leaves))])
 
 
 def _split(inputs: Any) -> tuple[Array, Array | None]:
@@ -89,8 +88,3 @@ def _split(inputs: Any) -> tuple[Array, Array | None]:
             )
         return inputs[0], inputs[1]
     return inputs, None
-
-
-def _entry_key(entry: Any) -> Any:
-    """Returns what indexes a dict, tuple or list at an entry of a tree path."""
-    return entry.key if isinstance(entry, jax.tree_util.DictKey) else entry.idx

@@ -14,6 +14,7 @@ from dm_env import specs
 
 from s5rl.envs.base import JaxEnvironment
 from s5rl.types import Action, Array, PRNGKey, restart, termination, transition
+from s5rl.validation import check_positive
 
 
 class MemoryChainState(NamedTuple):
@@ -47,9 +48,7 @@ class MemoryChain(JaxEnvironment):
     num_bits: int = 1
 
     def __post_init__(self) -> None:
-        for name, size in dataclasses.asdict(self).items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {size!r}.")
+        check_positive(memory_length=self.memory_length, num_bits=self.num_bits)
 
     def reset(self, key: PRNGKey) -> tuple[MemoryChainState, dm_env.TimeStep]:
         """Begins an episode with a random context and query; see `JaxEnvironment.reset`."""

@@ -88,7 +88,13 @@ def advance_stream(environment: JaxEnvironment, stream: Stream, action: Action) 
 def _reset(
     environment: JaxEnvironment, key: PRNGKey, episode: Array
 ) -> tuple[EnvironmentState, dm_env.TimeStep]:
-    return _without_weak_types(environment.reset(jax.random.fold_in(key, episode)))
+    state, timestep = environment.reset(jax.random.fold_in(key, episode))
+    if timestep.reward is None or timestep.discount is None:
+        raise ValueError(
+            f"{type(environment).__name__}.reset must return a FIRST step with reward 0 and discount 1, "
+            "got None: build it with s5rl.types.restart, not with dm_env.restart."
+        )
+    return _without_weak_types((state, timestep))
 
 
 def _without_weak_types(tree: PyTree) -> PyTree:

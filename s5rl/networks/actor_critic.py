@@ -9,7 +9,7 @@ import dm_env
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
+from dm_env import specs
 
 from s5rl.cores import RecurrentCore
 from s5rl.networks.heads import ActionHead, make_head
@@ -27,7 +27,7 @@ class ActorCriticOutput(NamedTuple):
 
 
 @final
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ActorCritic:
     """Torso, core, and two perceptrons for policy and value.
 
@@ -142,4 +142,8 @@ def _should_reset(timestep: dm_env.TimeStep) -> Array:
 
 def _zeros(observation_spec: Any) -> Observation:
     """Returns a batch of one observation of zeros."""
-    return jax.tree.map(lambda spec: jnp.zeros((1, *spec.shape), np.dtype(spec.dtype)), observation_spec)
+
+    def zeros(spec: specs.Array) -> Array:
+        return jnp.zeros((1, *spec.shape), jax.dtypes.canonicalize_dtype(spec.dtype))
+
+    return jax.tree.map(zeros, observation_spec)

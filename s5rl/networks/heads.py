@@ -15,6 +15,9 @@ from dm_env import specs
 
 from s5rl.types import Action, Array, PRNGKey, Specs
 
+MAX_LOGITS = 100_000
+"""More discrete values than this are not served: each of them is an output of the network."""
+
 
 class ActionSample(NamedTuple):
     """An action, and what its probability is computed from."""
@@ -186,11 +189,13 @@ def make_head(action_spec: Specs) -> ActionHead:
         common: dict[str, Any] = {"shape": action_spec.shape, "dtype": action_spec.dtype.name}
         if minimum and np.issubdtype(action_spec.dtype, np.integer):
             num_values = tuple(high - low + 1 for low, high in zip(minimum, maximum, strict=True))
-            if min(num_values) >= 1:
+            fits = min(minimum) >= -(2**31) and max(maximum) < 2**31 and sum(num_values) <= MAX_LOGITS
+            if min(num_values) >= 1 and fits:
                 return DiscreteHead(minimum=tuple(minimum), num_values=num_values, **common)
         elif minimum and all(-math.inf < a < b < math.inf for a, b in zip(minimum, maximum, strict=True)):
             return SquashedGaussianHead(minimum=tuple(minimum), maximum=tuple(maximum), **common)
     raise ValueError(
-        "action_spec must be one dm_env.specs.BoundedArray, integer (discrete, multi-discrete) or floating "
-        f"with finite bounds, minimum below maximum; no action head serves {action_spec!r}."
+        "action_spec must be one dm_env.specs.BoundedArray, either integer (discrete, multi-discrete; in the "
+        f"range of int32, at most {MAX_LOGITS} values in all) or floating with finite bounds, minimum below "
+        f"maximum; no action head serves {action_spec!r}."
     )

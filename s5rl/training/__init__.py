@@ -1,6 +1,6 @@
 """Training and evaluation: the only place where agents meet environments."""
 
-from s5rl.training.compiled_loop import Columns as Columns
+from s5rl.training.metrics import Columns as Columns
 from s5rl.training.evaluate import Evaluation as Evaluation
 from s5rl.training.evaluate import evaluate as evaluate
 from s5rl.training.rollout import Actors as Actors

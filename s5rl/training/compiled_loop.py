@@ -13,15 +13,12 @@ import numpy as np
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import JaxEnvironment
 from s5rl.training.keys import RunKeys, run_keys
-from s5rl.training.metrics import EpisodeTracker, start_tracker, track_episodes
+from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.rollout import Actors, rollout, start_actors
 from s5rl.types import Array
 
 SLOTS_BETWEEN_VISITS = 10_000
 """Of the host to a run: rare enough to cost nothing."""
-
-Columns = dict[str, np.ndarray]
-"""Metrics by name: [updates], or [seeds, updates]."""
 
 
 class RunState(NamedTuple):

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from s5rl.agents import Agent
-from s5rl.cores.checks import check_positive
 from s5rl.envs import BatchedEnvironment, JaxEnvironment, advance_stream
-from s5rl.training.keys import RunKeys, row_keys, run_keys
+from s5rl.training.keys import RunKeys, check_seed, row_keys, run_keys
 from s5rl.training.metrics import EpisodeTracker, start_tracker
 from s5rl.training.rollout import Actors, start_actors
 from s5rl.training.train import TrainingEnvironment, as_batch
 from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey
+from s5rl.validation import check_positive
 
 
 class Evaluation(NamedTuple):
@@ -42,11 +42,12 @@ def evaluate(
 
     Args:
       agent: bound to the environment.
-      params: from `agent.acting_params(state)`.
+      params: from `agent.acting_params(state)`; of one seed, `result.seed(i)`, where there are several.
       environment: a JaxEnvironment, a BatchedEnvironment, a dm_env.Environment or a list of those.
       num_episodes: number of episodes; each row of a batch runs the same number of them, up to one, so that
         short episodes are not preferred.
-      seed: of the episodes of a JaxEnvironment; other environments have seeds of their own.
+      seed: of the episodes of a JaxEnvironment; other environments have seeds of their own, and one that
+        logs, such as a bsuite environment with `results_dir`, logs these episodes too.
       max_episode_length: number of steps after which an episode is taken to have no end.
 
     Returns:
@@ -57,6 +58,7 @@ def evaluate(
       ValueError: a number is not positive, or the agent is bound to another environment.
     """
     check_positive(num_episodes=num_episodes, max_episode_length=max_episode_length)
+    check_seed(seed)
     if isinstance(environment, JaxEnvironment):
         agent = agent.bind(EnvironmentSpec.from_environment(environment))
         return _evaluate_compiled(agent, params, environment, num_episodes, seed, max_episode_length)

@@ -12,9 +12,8 @@ import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
-from s5rl.training.compiled_loop import Columns
 from s5rl.training.keys import row_keys, run_keys, slot_keys
-from s5rl.training.metrics import EpisodeTracker, start_tracker, track_episodes
+from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.types import ActOutput, Array, CoreState, Params, PRNGKey, PyTree, Trajectory
 
 

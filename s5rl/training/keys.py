@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,19 @@ class RunKeys(NamedTuple):
     """Independent keys of one run."""
 
     init: PRNGKey
-    """Of the parameters."""
+    """[] of the parameters."""
     environments: PRNGKey
+    """[] from which each environment's key is folded."""
     acting: PRNGKey
+    """[] from which each environment's acting key is folded."""
     updates: PRNGKey
+    """[] from which each update's key is folded."""
+
+
+def check_seed(seed: Any) -> None:
+    """Raises a ValueError unless the seed is an integer that JAX takes whole: larger ones would wrap."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**32:
+        raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, got {seed!r}.")
 
 
 def run_keys(seed: int | jax.Array) -> RunKeys:

@@ -7,8 +7,12 @@ from typing import NamedTuple
 import dm_env
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from s5rl.types import Array
+
+Columns = dict[str, np.ndarray]
+"""Metrics by name: [updates], or [seeds, updates]."""
 
 
 class EpisodeTracker(NamedTuple):

@@ -12,11 +12,13 @@ import jax
 import numpy as np
 
 from s5rl.agents import Agent, AgentState
-from s5rl.cores.checks import check_positive
 from s5rl.envs import BatchedEnvironment, DmEnvBatch, JaxEnvironment
-from s5rl.training.compiled_loop import Columns, run_compiled
+from s5rl.training.compiled_loop import run_compiled
 from s5rl.training.host_loop import run_on_host
+from s5rl.training.keys import check_seed
+from s5rl.training.metrics import Columns
 from s5rl.types import EnvironmentSpec
+from s5rl.validation import check_positive
 
 TrainingEnvironment: TypeAlias = (
     JaxEnvironment | BatchedEnvironment | dm_env.Environment | Sequence[dm_env.Environment]
@@ -69,8 +71,8 @@ def train(
     agent: Agent,
     environment: TrainingEnvironment,
     num_steps: int,
-    *,
     seed: int = 0,
+    *,
     num_seeds: int = 1,
     num_envs: int | None = None,
     on_chunk: Callable[[int, Columns], None] | None = None,
@@ -87,7 +89,8 @@ def train(
       num_steps: number of slots over all environments; the same for each seed.
       seed: of everything random in the run, but for environments on the host, which have their own.
       num_seeds: number of runs under vmap, with seeds seed, seed + 1, ...; only with a JaxEnvironment.
-      num_envs: number of environments; None for the config's. Other environments bring their own number.
+      num_envs: number of environments; None for the config's. Environments on the host bring their own
+        number, whatever the config says.
       on_chunk: called from time to time with the number of updates done and the metrics since the last call.
 
     Returns:
@@ -98,6 +101,8 @@ def train(
       ValueError: an argument is out of its range, or does not go with this environment.
     """
     check_positive(num_steps=num_steps, num_seeds=num_seeds)
+    check_seed(seed)
+    check_seed(seed + num_seeds - 1)
     if isinstance(environment, JaxEnvironment):
         num_envs = agent.config.num_envs if num_envs is None else num_envs
         check_positive(num_envs=num_envs)
@@ -117,7 +122,9 @@ def train(
                 f"num_seeds must be 1 on host environments, got {num_seeds}: start several runs."
             )
         if num_envs not in (None, batch.num_envs):
-            raise ValueError(f"num_envs must be None or {batch.num_envs}, as given, got {num_envs}.")
+            raise ValueError(
+                f"num_envs must be None or {batch.num_envs}, the number of those given, got {num_envs}."
+            )
         agent = agent.bind(EnvironmentSpec.from_environment(batch))
         state, metrics = run_on_host(
             agent,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import dm_env
 import jax
@@ -203,6 +204,9 @@ def test_agents_are_values():
     assert make_agent(SPEC, core=LSTMCore(8)) == make_agent(core=LSTMCore(8)).bind(SPEC)
     assert hash(make_agent(SPEC, core=LSTMCore(8))) == hash(make_agent(SPEC, core=LSTMCore(8)))
     assert make_agent(SPEC, core=LSTMCore(8)) != make_agent(SPEC, core=LSTMCore(9))
+    used = make_agent(SPEC, core=LSTMCore(8))
+    jax.eval_shape(used.init, jax.random.key(0))
+    assert pickle.loads(pickle.dumps(used)) == used
     with pytest.raises(dataclasses.FrozenInstanceError):
         make_agent(core=CORE).core = LSTMCore(9)
 
@@ -222,6 +226,12 @@ def test_make_agent_checks_its_arguments():
         ("unroll_length", 2.5),
         ("activation", "swish"),
         ("max_gradient_norm", 0.0),
+        ("learning_rate", float("nan")),
+        ("discount", "a"),
+        ("entropy_cost", -1.0),
+        ("torso_sizes", [8]),
+        ("torso_sizes", ()),
+        ("policy_sizes", (0,)),
     ]:
         with pytest.raises(ValueError, match=name):
             A2CConfig(**{name: value})

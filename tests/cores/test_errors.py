@@ -231,7 +231,7 @@ def test_hidden_sizes_are_positive_integers(given):
 
 @pytest.mark.parametrize("given", [(), [4], 4, None])
 def test_hidden_sizes_are_a_tuple_of_at_least_one(given):
-    words = "hidden_sizes must be a tuple of at least one integer", f"got {given!r}"
+    words = "hidden_sizes must be a tuple of at least 1 integers", f"got {given!r}"
     assert_refused(lambda: FeedForwardCore(given), ValueError, *words)
 
 
@@ -271,8 +271,8 @@ def test_heads_divide_the_model_size():
     ],
 )
 def test_time_steps_are_an_interval(low, high):
-    words = "dt_min and dt_max must be numbers, 0 < dt_min <= dt_max < infinity", f"got {low!r} and {high!r}"
-    assert_refused(lambda: ResettableS5Core(dt_min=low, dt_max=high), ValueError, *words)
+    with pytest.raises(ValueError, match=r"dt_(min|max) must be a number (above|of at least) .*, got "):
+        ResettableS5Core(dt_min=low, dt_max=high)
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,17 @@ def test_bad_arguments_are_named():
         train(agent, ENVIRONMENT, 1, num_seeds=0)
     with pytest.raises(ValueError, match="num_seeds must be 1 on host environments, got 2"):
         train(agent, hosts, 1, num_seeds=2)
-    with pytest.raises(ValueError, match="num_envs must be None or 2, as given, got 3"):
+    with pytest.raises(ValueError, match="num_envs must be None or 2, the number of those given, got 3"):
         train(agent, DmEnvBatch(hosts), 1, num_envs=3)
     with pytest.raises(TypeError, match="environment must be a JaxEnvironment"):
         train(agent, "memory_chain", 1)
     with pytest.raises(ValueError, match="bound to another environment"):
         train(agent.bind(EnvironmentSpec.from_environment(DelayedReward())), ENVIRONMENT, 1)
+    for seed in (-1, 2**32, 1.5, None, True):
+        with pytest.raises(ValueError, match="seed must be an integer from 0"):
+            train(agent, ENVIRONMENT, 1, seed=seed)
+    with pytest.raises(ValueError, match="seed must be an integer from 0"):
+        train(agent, ENVIRONMENT, 1, seed=2**32 - 1, num_seeds=2)
     with pytest.raises(ValueError, match="num_episodes"):
         evaluate(agent, {}, ENVIRONMENT, 0)
     result = train(agent, ENVIRONMENT, 1)
