@@ -111,6 +111,9 @@ CORES: dict[str, Callable[[Settings, int], RecurrentCore]] = {
 
 FULL = Settings(lengths=ALL_LENGTHS, episodes=10_000, width=256, learning_rate=3e-4, resume=True, full=True)
 
+ONE_AT_A_TIME = threading.Lock()
+"""Held while an environment of bsuite is made, for its prints are hidden by exchanging sys.stdout."""
+
 
 class Job(NamedTuple):
     """One core at one length and unroll, with all its seeds."""
@@ -234,7 +237,8 @@ def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event)
         for seed in seeds(settings):
             folder = bsuite_folder(settings, job.name, job.unroll, seed)
             name = f"bsuite/memory_len/{ALL_LENGTHS.index(job.length)}"
-            environment = make_environment(name, results_dir=folder, overwrite=True)
+            with ONE_AT_A_TIME:
+                environment = make_environment(name, results_dir=folder, overwrite=True)
             results.append(train(agent, environment, num_steps, seed=seed, on_chunk=report).metrics)
         metrics = {name: np.stack([result[name] for result in results]) for name in results[0]}
     progress.remove_task(task)
@@ -322,8 +326,8 @@ def bsuite_table(settings: Settings, names: Iterable[str]) -> Table:
     table = Table(title="Share of lengths solved, by bsuite's own analysis of its logs")
     if settings.episodes < analysis.NUM_EPISODES:
         table.caption = (
-            f"Partial runs: {settings.episodes} of bsuite's {analysis.NUM_EPISODES} episodes. A score counts\n"
-            "a run from its first episode: these are not comparable with full ones."
+            f"Partial runs: {settings.episodes} of bsuite's {analysis.NUM_EPISODES} episodes. A score\n"
+            "counts a run from its first episode: these are not comparable with full ones."
         )
     add_columns(table, ("core", "unroll", "seed", "score"))
     for name in names:
