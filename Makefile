@@ -34,6 +34,8 @@ lint: .venv/installed ## formatting, style and types
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m mypy examples
+	$(VENV_PYTHON) -m mypy benchmarks
 
 format: .venv/installed ## put the code into the house form
 	$(VENV_PYTHON) -m ruff format .

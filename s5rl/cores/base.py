@@ -88,9 +88,8 @@ class RecurrentCore(abc.ABC):
         Returns:
           An `hk.RNNCore` that has `unroll` beside `__call__` and `initial_state`.
         """
-        from s5rl.cores.to_haiku import (
-            HaikuRecurrentCore,
-        )  # breaks the cycle: it needs RecurrentCore
+        # Imported here, since that module needs this one.
+        from s5rl.cores.to_haiku import HaikuRecurrentCore
 
         return HaikuRecurrentCore(self, name=name)
 
