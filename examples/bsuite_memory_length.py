@@ -326,7 +326,7 @@ def bsuite_table(settings: Settings, names: Iterable[str]) -> Table:
     table = Table(title="Share of lengths solved, by bsuite's own analysis of its logs")
     if settings.episodes < analysis.NUM_EPISODES:
         table.caption = (
-            f"Partial runs: {settings.episodes} of bsuite's {analysis.NUM_EPISODES} episodes. A score\n"
+            f"Partial runs: {settings.episodes} of bsuite's {analysis.NUM_EPISODES} episodes. A score "
             "counts a run from its first episode: these are not comparable with full ones."
         )
     add_columns(table, ("core", "unroll", "seed", "score"))
