@@ -111,9 +111,6 @@ CORES: dict[str, Callable[[Settings, int], RecurrentCore]] = {
 
 FULL = Settings(lengths=ALL_LENGTHS, episodes=10_000, width=256, learning_rate=3e-4, resume=True, full=True)
 
-ONE_AT_A_TIME = threading.Lock()
-"""Held while an environment of bsuite is made, for its prints are hidden by exchanging sys.stdout."""
-
 
 class Job(NamedTuple):
     """One core at one length and unroll, with all its seeds."""
@@ -237,8 +234,7 @@ def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event)
         for seed in seeds(settings):
             folder = bsuite_folder(settings, job.name, job.unroll, seed)
             name = f"bsuite/memory_len/{ALL_LENGTHS.index(job.length)}"
-            with ONE_AT_A_TIME:
-                environment = make_environment(name, results_dir=folder, overwrite=True)
+            environment = make_environment(name, results_dir=folder, overwrite=True)
             results.append(train(agent, environment, num_steps, seed=seed, on_chunk=report).metrics)
         metrics = {name: np.stack([result[name] for result in results]) for name in results[0]}
     progress.remove_task(task)

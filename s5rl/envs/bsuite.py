@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import dm_env
@@ -33,7 +31,6 @@ def make_bsuite(
 
     if bsuite_id not in sweep.SETTINGS:
         raise unknown_name("bsuite id", bsuite_id, sweep.SETTINGS)
-    with contextlib.redirect_stdout(io.StringIO()):  # bsuite prints a line for every environment
-        if results_dir is None:
-            return bsuite.load_from_id(bsuite_id)
-        return bsuite.load_and_record_to_csv(bsuite_id, str(results_dir), overwrite=overwrite)
+    if results_dir is None:
+        return bsuite.load_from_id(bsuite_id)
+    return bsuite.load_and_record_to_csv(bsuite_id, str(results_dir), overwrite=overwrite)
