@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 from numerics import X64, assert_close, linear, random_params, sequence
