@@ -50,7 +50,7 @@ CORES: dict[str, RecurrentCore] = {
 class Settings:
     """Measures steps per CPU-second on memory length 30, for each core and for bsuite's baseline."""
 
-    steps: int = 1_000
+    steps: int = 4_000
     """Environment steps of one measurement, rounded up to whole episodes or unrolls."""
     repeats: int = 3
     """Measurements of each contender; all contenders take turns."""
