@@ -106,29 +106,43 @@ def _bounds(spec: specs.Array) -> tuple[bytes, ...]:
 
 def restart(observation: Observation) -> dm_env.TimeStep:
     """Returns a FIRST step: reward 0, discount 1."""
-    return _timestep(dm_env.StepType.FIRST, 0.0, 1.0, observation)
+    return _timestep(int(dm_env.StepType.FIRST), 0.0, 1.0, observation)
 
 
 def transition(reward: Any, observation: Observation, discount: Any = 1.0) -> dm_env.TimeStep:
     """Returns a MID step."""
-    return _timestep(dm_env.StepType.MID, reward, discount, observation)
+    return _timestep(int(dm_env.StepType.MID), reward, discount, observation)
 
 
 def termination(reward: Any, observation: Observation) -> dm_env.TimeStep:
     """Returns a LAST step of discount 0: nothing follows, nothing is bootstrapped."""
-    return _timestep(dm_env.StepType.LAST, reward, 0.0, observation)
+    return _timestep(int(dm_env.StepType.LAST), reward, 0.0, observation)
 
 
 def truncation(reward: Any, observation: Observation, discount: Any = 1.0) -> dm_env.TimeStep:
     """Returns a LAST step of discount 1: the episode was cut, its return is bootstrapped."""
-    return _timestep(dm_env.StepType.LAST, reward, discount, observation)
+    return _timestep(int(dm_env.StepType.LAST), reward, discount, observation)
 
 
-def _timestep(
-    step_type: dm_env.StepType, reward: Any, discount: Any, observation: Observation
+def next_timestep(
+    reward: Any, observation: Observation, *, terminated: Any = False, truncated: Any = False
 ) -> dm_env.TimeStep:
+    """Returns a MID step, or a LAST one where the episode ended; for flags known only at run time.
+
+    Args:
+      reward: [] of the transition into the step.
+      observation: of the step.
+      terminated: bool [], whether nothing follows: LAST with discount 0, truncated or not.
+      truncated: bool [], whether the episode was cut off: LAST with discount 1.
+    """
+    ended = jnp.logical_or(terminated, truncated)
+    step_type = jnp.where(ended, int(dm_env.StepType.LAST), int(dm_env.StepType.MID))
+    return _timestep(step_type, reward, jnp.where(terminated, 0.0, 1.0), observation)
+
+
+def _timestep(step_type: Any, reward: Any, discount: Any, observation: Observation) -> dm_env.TimeStep:
     return dm_env.TimeStep(
-        step_type=jnp.asarray(int(step_type), jnp.int32),
+        step_type=jnp.asarray(step_type, jnp.int32),
         reward=jnp.asarray(reward, float),
         discount=jnp.asarray(discount, float),
         observation=jax.tree.map(jnp.asarray, observation),

@@ -11,12 +11,14 @@ from s5rl.envs.base import JaxEnvironment
 from s5rl.envs.bsuite import make_bsuite
 from s5rl.envs.memory_chain import MemoryChain
 from s5rl.envs.names import unknown_name
+from s5rl.envs.popgym.names import ALIASES, ENVIRONMENTS, make_popgym
 
 _ENVIRONMENTS: dict[str, Callable[..., JaxEnvironment | dm_env.Environment]] = {
     "memory_chain": MemoryChain,
 }
 _FAMILIES: dict[str, Callable[..., JaxEnvironment | dm_env.Environment]] = {
     "bsuite/": make_bsuite,
+    "popgym/": make_popgym,
 }
 """By prefix; the rest of the name is the first argument."""
 
@@ -25,7 +27,8 @@ def make_environment(name: str, **options: Any) -> JaxEnvironment | dm_env.Envir
     """Returns the environment of a name.
 
     Args:
-      name: "memory_chain", or "bsuite/" and a bsuite id, such as "bsuite/memory_len/22".
+      name: "memory_chain"; "bsuite/" and a bsuite id, such as "bsuite/memory_len/22"; or "popgym/" and a
+        name of POPGym, such as "popgym/RepeatPreviousHard".
       **options: arguments of the environment, such as `memory_length=64`.
 
     Raises:
@@ -38,4 +41,6 @@ def make_environment(name: str, **options: Any) -> JaxEnvironment | dm_env.Envir
     family, slash, member = name.partition("/")
     if family + slash in _FAMILIES:
         return _FAMILIES[family + slash](member, **options)
-    raise unknown_name("environment", name, [*_ENVIRONMENTS, *_FAMILIES])
+    overview = [*_ENVIRONMENTS, *_FAMILIES]
+    popgym = [f"popgym/{member}" for member in (*ENVIRONMENTS, *ALIASES)]
+    raise unknown_name("environment", name, [*overview, *popgym], overview)

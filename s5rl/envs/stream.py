@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import dm_env
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from s5rl.envs.base import EnvironmentState, JaxEnvironment
+from s5rl.envs.resets import replace_where
 from s5rl.types import Action, Array, PRNGKey, PyTree
 
 
@@ -57,7 +59,7 @@ def restart_stream(environment: JaxEnvironment, stream: Stream) -> Stream:
 def advance_stream(environment: JaxEnvironment, stream: Stream, action: Action) -> Stream:
     """Fills one slot: a step, or after a LAST step, where the action is ignored, a reset.
 
-    Under any number of `jax.vmap` a reset is computed only when some row needs one.
+    Under any number of `jax.vmap` a reset is computed only when some row needs one; see `s5rl.envs.resets`.
 
     Args:
       environment: the environment of the stream.
@@ -74,15 +76,7 @@ def advance_stream(environment: JaxEnvironment, stream: Stream, action: Action) 
         timestep=timestep,
         num_steps=stream.num_steps + jnp.where(is_dead, 0, 1),
     )
-
-    # A cond would become a select under vmap and compute every reset; a loop stays a loop. Each
-    # turn changes num_episodes, from which the reset key comes, so that no compiler may take the
-    # reset out of the loop.
-    def reset(carry: tuple[Array, Stream]) -> tuple[Array, Stream]:
-        return jnp.bool_(False), restart_stream(environment, carry[1])
-
-    _, stream = jax.lax.while_loop(lambda carry: carry[0], reset, (is_dead, stepped))
-    return stream
+    return replace_where(functools.partial(restart_stream, environment), is_dead, stepped)
 
 
 def _reset(
