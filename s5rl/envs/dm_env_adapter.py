@@ -48,16 +48,18 @@ class JaxDmEnv(dm_env.Environment):
         return self._move_to(_restart(self._environment, self._stream))
 
     def step(self, action: Action) -> dm_env.TimeStep:
-        """Acts once; without an episode, the action is ignored and one begins.
+        """Acts once; without an episode, or after its last step, the action is ignored and one begins.
+
+        An action that is refused changes nothing.
 
         Args:
           action: a nest of `action_spec()`.
 
         Raises:
           TypeError: the action's dtype does not fit its spec.
-          ValueError: the action's shape does not fit its spec.
+          ValueError: the action's nest, shape or values do not fit its spec.
         """
-        if self._stream is None:
+        if self._stream is None or self._stream.timestep.last():
             return self.reset()
         action = to_action(self.action_spec(), action)
         return self._move_to(_advance(self._environment, self._stream, action))
@@ -120,7 +122,7 @@ def to_action(action_spec: Specs, action: Action) -> Any:
 
     Raises:
       TypeError: a dtype does not fit its spec, such as a float for an integer.
-      ValueError: a shape does not fit its spec.
+      ValueError: a shape does not fit its spec, or a value is out of its bounds or NaN.
     """
 
     def convert(spec: specs.Array, value: Any) -> Any:
@@ -129,6 +131,10 @@ def to_action(action_spec: Specs, action: Action) -> Any:
             raise ValueError(f"action must fit {spec}, got shape {value.shape}.")
         if not np.can_cast(value.dtype, spec.dtype, casting="same_kind"):
             raise TypeError(f"action must fit {spec}, got dtype {value.dtype}.")
+        if isinstance(spec, specs.BoundedArray) and not (
+            np.all(spec.minimum <= value) and np.all(value <= spec.maximum)  # false for NaN
+        ):
+            raise ValueError(f"action must be within the bounds of {spec}, got {value.tolist()}.")
         return np.array(value, spec.dtype)[()]  # [()] makes a scalar of shape (), else it is a no-op
 
     return _map_spec(convert, action_spec, action)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import unittest
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dm_env import specs
+from dm_env import specs, test_utils
 
 from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.envs.popgym import CartPole, MineSweeper, Noisy
 from s5rl.types import Action, Array, PRNGKey, restart
 
 
@@ -64,7 +67,33 @@ class RandomWalk(JaxEnvironment):
         return {"position": state.position, "time": state.time}
 
 
-ENVIRONMENTS = [MemoryChain(1), MemoryChain(3), MemoryChain(4, num_bits=3), RandomWalk()]
+ENVIRONMENTS = [
+    MemoryChain(1),
+    MemoryChain(3),
+    MemoryChain(4, num_bits=3),
+    RandomWalk(),
+    MineSweeper(3, 2),
+    Noisy(CartPole(3), 0.1),
+]
+
+
+def conformance(name: str, make: Callable[[], dm_env.Environment], num_actions: int = 250) -> type:
+    """Returns dm_env's own tests of an environment, with random actions."""
+
+    class Conformance(test_utils.EnvironmentTestMixin, unittest.TestCase):
+        def make_object_under_test(self):
+            return make()
+
+        def make_action_sequence(self):
+            spec = self.environment.action_spec()
+            return (random_actions(spec, seed) for seed in range(num_actions))
+
+        def test_an_end_is_reached(self):
+            self.environment.reset()
+            spec = self.environment.action_spec()
+            assert any(self.environment.step(random_actions(spec, seed)).last() for seed in range(2_000))
+
+    return type(name, (Conformance,), {})
 
 
 def random_actions(action_spec: Any, seed: int, shape: tuple[int, ...] = ()) -> Any:

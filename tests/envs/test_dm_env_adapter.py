@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import collections
-import unittest
-from collections.abc import Callable
 
 import dm_env
 import jax
 import numpy as np
 import pytest
-from dm_env import specs, test_utils
-from environments import ENVIRONMENTS, RandomWalk, assert_equal, random_actions
+from dm_env import specs
+from environments import ENVIRONMENTS, RandomWalk, assert_equal, conformance, random_actions
 
 from s5rl.envs import (
     MemoryChain,
@@ -31,24 +29,6 @@ BSUITE_IDS = [
     "umbrella_length/0",
     "discounting_chain/0",
 ]
-
-
-def conformance(name: str, make: Callable[[], dm_env.Environment]) -> type:
-    """Returns dm_env's own tests of an environment, with actions that reach an episode's end."""
-
-    class Conformance(test_utils.EnvironmentTestMixin, unittest.TestCase):
-        def make_object_under_test(self):
-            return make()
-
-        def make_action_sequence(self):
-            spec = self.environment.action_spec()
-            return (random_actions(spec, seed) for seed in range(250))
-
-        def test_sequence_reaches_the_end(self):
-            self.environment.reset()
-            assert any(self.environment.step(a).last() for a in self.make_action_sequence())
-
-    return type(name, (Conformance,), {})
 
 
 for _environment in ENVIRONMENTS:
@@ -107,13 +87,30 @@ def test_integers_and_keys_seed_alike():
     [
         ({"push": np.zeros(3, np.float32), "stay": 0}, ValueError, r"push.*got shape \(3,\)"),
         ({"push": np.zeros(2, np.float32), "stay": 0.5}, TypeError, "stay.*got dtype float64"),
+        ({"push": np.zeros(2, np.float32), "stay": 2}, ValueError, r"bounds of.*stay.*got 2"),
+        ({"push": np.zeros(2, np.float32), "stay": -1}, ValueError, r"bounds of.*stay.*got -1"),
+        ({"push": np.zeros(2, np.float32), "stay": 2**40}, ValueError, "bounds of.*stay"),
+        ({"push": np.array([0, 1.01]), "stay": 0}, ValueError, r"bounds of.*push.*got \[0.0, 1.01\]"),
+        ({"push": np.array([0, np.nan]), "stay": 0}, ValueError, "bounds of.*push.*nan"),
+        ({"push": np.zeros(2, np.float32)}, ValueError, "stay"),
     ],
 )
-def test_bad_actions_are_refused(action, error, message):
-    environment = as_dm_env(RandomWalk(), 0)
-    environment.reset()
+def test_bad_actions_are_refused_and_change_nothing(action, error, message):
+    environment, other = as_dm_env(RandomWalk(), 0), as_dm_env(RandomWalk(), 0)
+    for started in (environment, other):
+        started.reset()
     with pytest.raises(error, match=message):
         environment.step(action)
+    good = random_actions(environment.action_spec(), 0)
+    assert_equal(environment.step(good), other.step(good))
+
+
+def test_behind_a_last_step_any_action_begins_an_episode():
+    environment = as_dm_env(RandomWalk(), 0)
+    environment.reset()
+    while not environment.step(random_actions(environment.action_spec(), 0)).last():
+        pass
+    assert environment.step(None).first()
 
 
 def test_from_dm_env_follows_the_nest_of_the_spec_in_silence(caplog):
