@@ -13,15 +13,12 @@ episode (31 steps) instead of after 32 slots.
 from __future__ import annotations
 
 import dataclasses
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import jax
+import machine
 import tyro
 from bsuite.baselines import experiment
 from bsuite.baselines.jax import actor_critic_rnn
@@ -132,21 +129,11 @@ def results_table(contenders: list[Contender], speeds: list[list[float]]) -> Tab
     return table
 
 
-def cpu_model() -> str:
-    """Returns the name that the operating system gives to the processor."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text().splitlines() if listing.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def conditions(settings: Settings, load_before: float) -> str:
     """Returns on what, with what and how was measured."""
     sizes = "\n".join(f"  {name}: {core}" for name, core in CORES.items())
     return (
-        f"{cpu_model()}, {os.cpu_count()} CPUs, load {load_before:.1f} before the run (on a loaded machine, "
-        "compare the ratios).\n"
-        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}.\n"
+        f"{machine.conditions(load_before)}\n"
         f"Memory length {MEMORY_LENGTH}; {settings.repeats} measurements of {settings.steps} steps each, in "
         "turns, compilation excluded; acting and learning.\n"
         f"{CONFIG}\n{sizes}"
@@ -156,7 +143,7 @@ def conditions(settings: Settings, load_before: float) -> str:
 def main() -> None:
     """Runs the benchmark and prints a table and the conditions."""
     settings = tyro.cli(Settings, description=__doc__)
-    load_before = os.getloadavg()[0]
+    load_before = machine.load()
     contenders = [baseline()]
     for compiled in (False, True):
         contenders += [ours(name, core, compiled=compiled) for name, core in CORES.items()]

@@ -10,6 +10,8 @@ import tyro
 from rich.console import Console
 
 from s5rl.conformance import LAWS, LoadError, UnhashableCoreError, check_core, load_core
+from s5rl.console import refuse
+from s5rl.envs_command import envs
 
 
 def check(
@@ -27,7 +29,7 @@ def check(
     """
     console = Console()
     if input_size < 1:
-        return _refuse(f"--input-size must be at least 1, got {input_size}.")
+        return refuse(f"--input-size must be at least 1, got {input_size}.")
     try:
         loaded = load_core(core)
         with console.status("starting") as status:
@@ -35,12 +37,12 @@ def check(
                 loaded, input_size, lambda law: status.update(f"law {law.number} of {len(LAWS)}: {law.name}")
             )
     except (LoadError, UnhashableCoreError) as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     console.print(report)
     return 0 if report.passed else 1
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"check": check}
+COMMANDS: dict[str, Callable[..., int]] = {"check": check, "envs": envs}
 """What each command runs; the result is the exit status."""
 
 
@@ -58,8 +60,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
             COMMANDS, prog="s5rl", description="Memory for reinforcement learning in JAX.", args=arguments
         )
     )
-
-
-def _refuse(message: str) -> int:
-    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False)
-    return 2

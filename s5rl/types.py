@@ -73,6 +73,15 @@ class EnvironmentSpec:
         return cls(environment.observation_spec(), environment.action_spec())
 
 
+class ActorState(NamedTuple):
+    """What an actor carries from one time step to the next."""
+
+    core_state: CoreState
+    """[B, ...] the memory BEFORE the next time step is consumed."""
+    previous_action: Action
+    """[B, ...] what led into the next time step, unless that is FIRST; () where it is not observed."""
+
+
 class Trajectory(NamedTuple):
     """A window of T slots of B streams, which may start and end inside an episode and cross several.
 
@@ -85,8 +94,8 @@ class Trajectory(NamedTuple):
     """[T, B, ...] what was sent to the environments; ignored by them in dead slots."""
     extras: PyTree
     """[T, B, ...] what `act` returned beside the action: log-probabilities, values, ..."""
-    initial_state: CoreState
-    """[B, ...] the memory BEFORE `timesteps[0]` was consumed."""
+    initial_state: ActorState
+    """[B, ...] what the actors carried BEFORE `timesteps[0]` was consumed."""
 
 
 class ActOutput(NamedTuple):

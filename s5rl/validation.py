@@ -34,6 +34,12 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *, a
     raise ValueError(f"{name} must be a number {lower}{upper}, got {value!r}.")
 
 
+def check_bool(name: str, value: Any) -> None:
+    """Raises a ValueError unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises a ValueError unless the value is one of the choices."""
     if value not in choices:

@@ -15,10 +15,10 @@ from s5rl.agents.base import Agent, AgentState, UnboundAgentError, key_for_each_
 from s5rl.compat import global_norm
 from s5rl.cores import RecurrentCore
 from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
-from s5rl.networks import ActorCritic, MLPTorso, Torso
+from s5rl.networks import ActorCritic, MLPTorso, NetworkInputs, Torso
 from s5rl.networks.torso import ACTIVATIONS
-from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey, Trajectory
-from s5rl.validation import check_choice, check_number, check_positive, check_sizes
+from s5rl.types import ActorState, ActOutput, Array, EnvironmentSpec, Params, PRNGKey, Trajectory
+from s5rl.validation import check_bool, check_choice, check_number, check_positive, check_sizes
 
 
 @final
@@ -39,6 +39,9 @@ class A2CConfig:
       policy_sizes: hidden layers between memory and policy.
       value_sizes: hidden layers between memory and value.
       activation: of the hidden layers: "relu", "leaky_relu", "tanh" or "gelu".
+      observe_previous_action: whether the network sees the previous action beside the observation.
+      observe_previous_reward: whether it sees the reward that led into the time step.
+      observe_is_first: whether it sees that the time step is the FIRST of an episode.
 
     Raises:
       ValueError: a value is out of its range.
@@ -56,6 +59,9 @@ class A2CConfig:
     policy_sizes: tuple[int, ...] = ()
     value_sizes: tuple[int, ...] = ()
     activation: str = "relu"
+    observe_previous_action: bool = False
+    observe_previous_reward: bool = False
+    observe_is_first: bool = False
 
     def __post_init__(self) -> None:
         check_positive(num_envs=self.num_envs, unroll_length=self.unroll_length)
@@ -70,6 +76,9 @@ class A2CConfig:
         check_sizes("policy_sizes", self.policy_sizes)
         check_sizes("value_sizes", self.value_sizes)
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        check_bool("observe_previous_action", self.observe_previous_action)
+        check_bool("observe_previous_reward", self.observe_previous_reward)
+        check_bool("observe_is_first", self.observe_is_first)
 
     @classmethod
     def bsuite(cls) -> A2CConfig:
@@ -105,26 +114,34 @@ class A2CAgent(Agent):
         """Returns the parameters with the core prepared."""
         return self.network.prepare(state.params)
 
-    def initial_actor_state(self, batch_size: int | None = None) -> CoreState:
-        """Returns the core's initial state."""
-        return self.core.initial_state(batch_size)
+    def initial_actor_state(self, batch_size: int | None = None) -> ActorState:
+        """Returns the core's initial state and, where it is observed, the null action.
+
+        Raises:
+          UnboundAgentError: the previous action is observed, but the action spec is not known yet.
+        """
+        is_observed = self.config.observe_previous_action
+        previous_action = self.inputs.initial_action(batch_size) if is_observed else ()
+        return ActorState(self.core.initial_state(batch_size), previous_action)
 
     def act(
         self,
         acting_params: Params,
         timestep: dm_env.TimeStep,
-        actor_state: CoreState,
+        actor_state: ActorState,
         key: PRNGKey,
         evaluation: bool = False,
-    ) -> tuple[ActOutput, CoreState]:
+    ) -> tuple[ActOutput, ActorState]:
         """Chooses actions; extras hold `raw_action`."""
-        output, actor_state = self.network.step(acting_params, timestep, actor_state)
+        seen = self.inputs.of_timestep(timestep, actor_state.previous_action)
+        output, core_state = self.network.step(acting_params, seen, actor_state.core_state)
         if evaluation:
             sample = self.network.head.mode(output.policy)
         else:
             draw = self.network.head.sample
             keys = key_for_each_row(key, timestep)
             sample = jax.vmap(draw)(output.policy, keys) if keys.ndim else draw(output.policy, keys)
+        actor_state = ActorState(core_state, self.inputs.remembered(sample.action))
         return ActOutput(sample.action, {"raw_action": sample.raw}), actor_state
 
     def update(
@@ -144,7 +161,8 @@ class A2CAgent(Agent):
         """
         timesteps = trajectory.timesteps
         chex.assert_rank(timesteps.step_type, 2)
-        output, _ = self.network.unroll(params, timesteps, trajectory.initial_state)
+        seen = self.inputs.of_trajectory(trajectory)
+        output, _ = self.network.unroll(params, seen, trajectory.initial_state.core_state)
         policy = output.policy[:-1]
         errors = td_lambda_errors(
             timesteps, output.value, discount=self.config.discount, td_lambda=self.config.td_lambda
@@ -169,14 +187,24 @@ class A2CAgent(Agent):
         return agent
 
     @property
-    def network(self) -> ActorCritic:
-        """The network body that acting and learning share."""
+    def inputs(self) -> NetworkInputs:
+        """What the network sees beside the observation."""
         if self.environment_spec is None:
             raise UnboundAgentError
-        config = self.config
-        default = MLPTorso(self.environment_spec.observation, config.torso_sizes, config.activation)
-        return ActorCritic(
+        return NetworkInputs(
             environment_spec=self.environment_spec,
+            previous_action=self.config.observe_previous_action,
+            previous_reward=self.config.observe_previous_reward,
+            is_first=self.config.observe_is_first,
+        )
+
+    @property
+    def network(self) -> ActorCritic:
+        """The network body that acting and learning share."""
+        config, inputs = self.config, self.inputs
+        default = MLPTorso(inputs.observation_spec, config.torso_sizes, config.activation)
+        return ActorCritic(
+            environment_spec=EnvironmentSpec(inputs.observation_spec, inputs.environment_spec.action),
             core=self.core,
             torso=self.torso or default,
             policy_sizes=config.policy_sizes,

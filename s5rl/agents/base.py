@@ -9,7 +9,7 @@ import dm_env
 import jax
 import jax.numpy as jnp
 
-from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey, Trajectory
+from s5rl.types import ActorState, ActOutput, Array, EnvironmentSpec, Params, PRNGKey, Trajectory
 
 
 class UnboundAgentError(ValueError):
@@ -69,29 +69,29 @@ class Agent(abc.ABC):
         """Returns the parameters that act and evaluate, prepared once per update."""
 
     @abc.abstractmethod
-    def initial_actor_state(self, batch_size: int | None = None) -> CoreState:
-        """Returns the memory before the first time step, leaves [B, ...] or [...]."""
+    def initial_actor_state(self, batch_size: int | None = None) -> ActorState:
+        """Returns what an actor carries before its first time step, leaves [B, ...] or [...]."""
 
     @abc.abstractmethod
     def act(
         self,
         acting_params: Params,
         timestep: dm_env.TimeStep,
-        actor_state: CoreState,
+        actor_state: ActorState,
         key: PRNGKey,
         evaluation: bool = False,
-    ) -> tuple[ActOutput, CoreState]:
+    ) -> tuple[ActOutput, ActorState]:
         """Chooses actions.
 
         Args:
           acting_params: from `acting_params`.
           timestep: leaves [B, ...] or [...]; the memory is reset where it is FIRST.
-          actor_state: the memory before the time step.
+          actor_state: what was carried to the time step: the memory before it, and the previous action.
           key: one random key, or one for each row [B].
           evaluation: whether to take the most probable actions instead of sampling.
 
         Returns:
-          Actions with what learning needs of them, and the memory after the time step.
+          Actions with what learning needs of them, and what is carried to the next time step.
         """
 
     @abc.abstractmethod

@@ -7,6 +7,7 @@ from s5rl.envs.bsuite import make_bsuite as make_bsuite
 from s5rl.envs.dm_env_adapter import as_dm_env as as_dm_env
 from s5rl.envs.dm_env_adapter import from_dm_env as from_dm_env
 from s5rl.envs.memory_chain import MemoryChain as MemoryChain
+from s5rl.envs.registry import environment_names as environment_names
 from s5rl.envs.registry import make_environment as make_environment
 from s5rl.envs.stream import Stream as Stream
 from s5rl.envs.stream import advance_stream as advance_stream

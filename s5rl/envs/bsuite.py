@@ -34,3 +34,12 @@ def make_bsuite(
     if results_dir is None:
         return bsuite.load_from_id(bsuite_id)
     return bsuite.load_and_record_to_csv(bsuite_id, str(results_dir), overwrite=overwrite)
+
+
+def bsuite_ids() -> tuple[str, ...]:
+    """Returns the ids of bsuite's sweep in its order; none where bsuite is not installed."""
+    try:
+        from bsuite import sweep
+    except ImportError:
+        return ()
+    return tuple(sweep.SWEEP)

@@ -8,7 +8,7 @@ from typing import Any
 import dm_env
 
 from s5rl.envs.base import JaxEnvironment
-from s5rl.envs.bsuite import make_bsuite
+from s5rl.envs.bsuite import bsuite_ids, make_bsuite
 from s5rl.envs.memory_chain import MemoryChain
 from s5rl.envs.names import unknown_name
 from s5rl.envs.popgym.names import ALIASES, ENVIRONMENTS, make_popgym
@@ -44,3 +44,12 @@ def make_environment(name: str, **options: Any) -> JaxEnvironment | dm_env.Envir
     overview = [*_ENVIRONMENTS, *_FAMILIES]
     popgym = [f"popgym/{member}" for member in (*ENVIRONMENTS, *ALIASES)]
     raise unknown_name("environment", name, [*overview, *popgym], overview)
+
+
+def environment_names() -> list[str]:
+    """Returns the names that `make_environment` takes, but for aliases; bsuite's where it is installed."""
+    return [
+        *_ENVIRONMENTS,
+        *(f"popgym/{member}" for member in ENVIRONMENTS),
+        *(f"bsuite/{bsuite_id}" for bsuite_id in bsuite_ids()),
+    ]

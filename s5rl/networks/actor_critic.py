@@ -32,7 +32,7 @@ class ActorCritic:
     """Torso, core, and two perceptrons for policy and value.
 
     Attributes:
-      environment_spec: specs of the environment.
+      environment_spec: specs of what the torso sees and of the action.
       core: the memory.
       torso: what stands before the memory.
       policy_sizes: hidden layers between memory and policy.

@@ -9,8 +9,8 @@ from typing import final
 import haiku as hk
 import jax
 import jax.numpy as jnp
-from dm_env import specs
 
+from s5rl.networks.encoder import flatten_observation
 from s5rl.types import Array, Observation, Specs
 
 Torso = Callable[[Observation], Array]
@@ -44,23 +44,3 @@ class MLPTorso:
         features = flatten_observation(self.observation_spec, observation)
         activation = ACTIVATIONS[self.activation]
         return hk.nets.MLP(self.hidden_sizes, activation=activation, activate_final=True)(features)
-
-
-def flatten_observation(observation_spec: Specs, observation: Observation) -> Array:
-    """Returns an observation as one vector: discrete values one-hot, everything else flat, side by side.
-
-    Args:
-      observation_spec: spec of one observation, possibly nested.
-      observation: leaves [N, ...].
-
-    Returns:
-      Floats [N, F].
-    """
-
-    def flatten(spec: specs.Array, leaf: Array) -> Array:
-        if isinstance(spec, specs.DiscreteArray):
-            return jax.nn.one_hot(leaf, spec.num_values, dtype=float)
-        return jnp.reshape(leaf, (leaf.shape[0], -1)).astype(float)
-
-    flat = jax.tree.map(flatten, observation_spec, observation)
-    return jnp.concatenate(jax.tree.leaves(flat), axis=-1)

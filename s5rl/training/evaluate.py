@@ -16,7 +16,7 @@ from s5rl.training.keys import RunKeys, check_seed, row_keys, run_keys
 from s5rl.training.metrics import EpisodeTracker, start_tracker
 from s5rl.training.rollout import Actors, start_actors
 from s5rl.training.train import TrainingEnvironment, as_batch
-from s5rl.types import ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey
+from s5rl.types import ActorState, ActOutput, Array, EnvironmentSpec, Params, PRNGKey
 from s5rl.validation import check_positive
 
 
@@ -155,8 +155,8 @@ def _evaluate_on_host(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _act(
-    agent: Agent, params: Params, timestep: dm_env.TimeStep, memory: CoreState, keys: PRNGKey
-) -> tuple[ActOutput, CoreState]:
+    agent: Agent, params: Params, timestep: dm_env.TimeStep, memory: ActorState, keys: PRNGKey
+) -> tuple[ActOutput, ActorState]:
     return agent.act(params, timestep, memory, keys, evaluation=True)
 
 

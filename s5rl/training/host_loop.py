@@ -14,7 +14,7 @@ from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
 from s5rl.training.keys import row_keys, run_keys, slot_keys
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
-from s5rl.types import ActOutput, Array, CoreState, Params, PRNGKey, PyTree, Trajectory
+from s5rl.types import ActorState, ActOutput, Array, Params, PRNGKey, PyTree, Trajectory
 
 
 def run_on_host(
@@ -78,10 +78,10 @@ def _act(
     agent: Agent,
     acting_params: Params,
     timestep: dm_env.TimeStep,
-    memory: CoreState,
+    memory: ActorState,
     acting_keys: PRNGKey,
     num_steps: Array,
-) -> tuple[ActOutput, CoreState]:
+) -> tuple[ActOutput, ActorState]:
     return agent.act(acting_params, timestep, memory, slot_keys(acting_keys, num_steps))
 
 

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from s5rl.agents import Agent
 from s5rl.envs import JaxEnvironment, Stream, advance_stream, start_stream
 from s5rl.training.keys import RunKeys, row_keys, slot_keys
-from s5rl.types import Action, CoreState, Params, PRNGKey, PyTree, Trajectory
+from s5rl.types import Action, ActorState, Params, PRNGKey, PyTree, Trajectory
 
 
 class Actors(NamedTuple):
     """B environments amid their streams, each with the memory of its agent."""
 
     streams: Stream
-    memory: CoreState
-    """[B, ...] before `streams.timestep` is consumed."""
+    memory: ActorState
+    """[B, ...] what the agent carries to `streams.timestep`."""
     acting_keys: PRNGKey
     """[B] never changed."""
 

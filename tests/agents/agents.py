@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import haiku as hk
 
 from s5rl.agents import A2CConfig, Agent, make_agent
@@ -34,5 +37,10 @@ SMALL_CONFIGS = {
 }
 
 
-def small_agent(algorithm: str, core: RecurrentCore) -> Agent:
-    return make_agent(core=core, algorithm=algorithm, config=SMALL_CONFIGS[algorithm])
+# Everything that an agent can see beside the observation.
+OBSERVED = {"observe_previous_action": True, "observe_previous_reward": True, "observe_is_first": True}
+
+
+def small_agent(algorithm: str, core: RecurrentCore, **settings: Any) -> Agent:
+    config = dataclasses.replace(SMALL_CONFIGS[algorithm], **settings)
+    return make_agent(core=core, algorithm=algorithm, config=config)

@@ -10,24 +10,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agents import SMALL_CONFIGS, small_agent
+from agents import OBSERVED, SMALL_CONFIGS, small_agent
 from cores import CORES
 from dm_env import specs
 
 from s5rl.agents import A2CConfig, UnboundAgentError, make_agent
 from s5rl.agents.make_agent import ALGORITHMS
 from s5rl.cores import LSTMCore, ResettableS5Core
-from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.envs import JaxEnvironment, MemoryChain, advance_stream
+from s5rl.networks import flatten_observation
 from s5rl.training import rollout, start_actors
 from s5rl.training.keys import run_keys
-from s5rl.types import EnvironmentSpec, Trajectory, restart
+from s5rl.types import ActorState, EnvironmentSpec, Trajectory, restart
 
 CORE = LSTMCore(8)
 ENVIRONMENT = MemoryChain(3)
 SPEC = EnvironmentSpec.from_environment(ENVIRONMENT)
 
 over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
-over_cores = pytest.mark.parametrize("core", CORES.values(), ids=CORES.keys())
+over_cores = pytest.mark.parametrize(
+    ("core", "settings"),
+    [*((core, OBSERVED) for core in CORES.values()), (CORE, {})],
+    ids=[*CORES, "nothing_but_the_observation"],
+)
 
 
 def second_window(agent, num_slots=7, num_envs=3):
@@ -51,21 +56,28 @@ def test_the_list_is_complete():
 
 @over_algorithms
 @over_cores
-def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core):
-    agent = small_agent(algorithm, core).bind(SPEC)
+def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core, settings):
+    agent = small_agent(algorithm, core, **settings).bind(SPEC)
     state, trajectory, before, after = second_window(agent)
     assert not trajectory.timesteps.first()[0].all()
     assert trajectory.timesteps.first()[1:].any()
 
     memory, policies, values = before.memory, [], []
-    step = jax.jit(agent.network.step)
+
+    @jax.jit
+    def step(params, timestep, memory):
+        seen = agent.inputs.of_timestep(timestep, memory.previous_action)
+        return agent.network.step(params, seen, memory.core_state)
+
     params = agent.acting_params(state)
     for t in range(7):
         timestep = jax.tree.map(lambda x, t=t: x[t], trajectory.timesteps)
-        output, memory = step(params, timestep, memory)
+        output, core_state = step(params, timestep, memory)
+        memory = ActorState(core_state, agent.inputs.remembered(trajectory.actions[t]))
         policies.append(output.policy)
         values.append(output.value)
-    learned, _ = jax.jit(agent.network.unroll)(state.params, trajectory.timesteps, trajectory.initial_state)
+    seen = agent.inputs.of_trajectory(trajectory)
+    learned, _ = jax.jit(agent.network.unroll)(state.params, seen, trajectory.initial_state.core_state)
     np.testing.assert_allclose(learned.policy[:-1], jnp.stack(policies), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(learned.value[:-1], jnp.stack(values), rtol=1e-5, atol=1e-5)
     # What the next window starts from is what acting left behind.
@@ -74,8 +86,65 @@ def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core):
 
 
 @over_algorithms
+def test_acting_sees_bit_for_bit_what_learning_sees(algorithm):
+    """What `act` shows to the torso, recorded while nothing is compiled, beside what is learned from."""
+    shown = []
+
+    def torso(inputs):
+        shown.append(inputs)
+        return flatten_observation(agent.inputs.observation_spec, inputs)
+
+    agent = dataclasses.replace(small_agent(algorithm, CORE, **OBSERVED), torso=torso, environment_spec=SPEC)
+    advance = jax.jit(jax.vmap(lambda stream, action: advance_stream(ENVIRONMENT, stream, action)))
+    params = agent.acting_params(agent.init(jax.random.key(0)))
+    actors = start_actors(agent, ENVIRONMENT, run_keys(0), num_envs=3)
+    streams, memory = actors.streams, actors.memory
+    shown.clear()
+    timesteps, actions, memories = [], [], []
+    for t in range(15):
+        memories.append(memory)
+        timesteps.append(streams.timestep)
+        output, memory = agent.act(params, streams.timestep, memory, jax.random.key(t))
+        actions.append(output.action)
+        streams = advance(streams, output.action)
+    acted = jax.tree.map(lambda *leaves: jnp.stack(leaves), *shown)
+    assert len(np.unique(acted[1])) == 2  # both actions were taken, so that a shift by one would show
+    for start, stop in ((0, 8), (7, 15)):
+        window = jax.tree.map(lambda *leaves: jnp.stack(leaves), *timesteps[start:stop])
+        trajectory = Trajectory(window, jnp.stack(actions[start : stop - 1]), (), memories[start])
+        learned = agent.inputs.of_trajectory(trajectory).observation
+        for left, right in zip(acted, learned, strict=True):
+            np.testing.assert_array_equal(left[start:stop], right)
+
+
+@over_algorithms
+def test_learning_reads_the_previous_actions_but_none_of_an_older_episode(algorithm):
+    agent = small_agent(algorithm, CORE, **OBSERVED).bind(SPEC)
+    state, trajectory, *_ = second_window(agent)
+    # All rows are in step: the first one is moved on until it begins with an episode.
+    timesteps = jax.tree.map(
+        lambda leaf: leaf.at[:, 0].set(jnp.roll(leaf[:, 0], -3, axis=0)), trajectory.timesteps
+    )
+    first = timesteps.first()[0]
+    assert 0 < first.sum() < len(first)
+    update = jax.jit(agent.update)
+
+    def gradient_norm(change):
+        before, key = trajectory.initial_state, jax.random.key(0)
+        carried = before._replace(
+            previous_action=jnp.where(change, 1 - before.previous_action, before.previous_action)
+        )
+        changed = trajectory._replace(timesteps=timesteps, initial_state=carried)
+        return update(state, changed, key)[1]["gradient_norm"]
+
+    nothing = gradient_norm(jnp.zeros_like(first))
+    assert gradient_norm(first) == nothing
+    assert gradient_norm(~first) != nothing
+
+
+@over_algorithms
 def test_dead_slots_have_no_effect_on_learning(algorithm):
-    agent = small_agent(algorithm, CORE).bind(SPEC)
+    agent = small_agent(algorithm, CORE, **OBSERVED).bind(SPEC)
     state, trajectory, *_ = second_window(agent)
     dead = np.asarray(trajectory.timesteps.last()[:-1])
     assert dead.any()
@@ -98,7 +167,7 @@ def test_dead_slots_have_no_effect_on_learning(algorithm):
 
 @over_algorithms
 def test_act_with_and_without_a_batch_and_with_any_kind_of_key(algorithm):
-    agent = small_agent(algorithm, CORE).bind(SPEC)
+    agent = small_agent(algorithm, CORE, **OBSERVED).bind(SPEC)
     params = agent.acting_params(jax.jit(agent.init)(jax.random.key(0)))
     one = restart(jnp.ones((1, 3)))
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), one)
@@ -148,7 +217,8 @@ class _Fixed(JaxEnvironment):
     ids=["discrete from 2", "multi-discrete", "continuous"],
 )
 def test_every_kind_of_action_is_acted_and_learned(algorithm, action_spec):
-    agent = small_agent(algorithm, CORE).bind(EnvironmentSpec.from_environment(_Fixed(action_spec)))
+    spec = EnvironmentSpec.from_environment(_Fixed(action_spec))
+    agent = small_agent(algorithm, CORE, **OBSERVED).bind(spec)
     state = jax.jit(agent.init)(jax.random.key(0))
     num_slots, num_envs = 5, 4
     random = np.random.default_rng(0)
@@ -189,6 +259,10 @@ def test_an_unbound_agent_says_so():
     ):
         with pytest.raises(UnboundAgentError, match=r"agent\.bind\(EnvironmentSpec"):
             call()
+    # Without an action spec there is no previous action.
+    make_agent(core=CORE, config=A2CConfig(observe_is_first=True)).initial_actor_state()
+    with pytest.raises(UnboundAgentError):
+        make_agent(core=CORE, config=A2CConfig(observe_previous_action=True)).initial_actor_state()
 
 
 def test_binding_is_checked():
@@ -232,6 +306,9 @@ def test_make_agent_checks_its_arguments():
         ("torso_sizes", [8]),
         ("torso_sizes", ()),
         ("policy_sizes", (0,)),
+        ("observe_previous_action", 1),
+        ("observe_previous_reward", None),
+        ("observe_is_first", "yes"),
     ]:
         with pytest.raises(ValueError, match=name):
             A2CConfig(**{name: value})

@@ -129,7 +129,7 @@ def _hidden_state(e: Any) -> dict[str, Any]:
             decks = {"value_deck": e.value_deck.idx, "query_deck": e.query_deck.idx}
             return {**decks, "is_decided": True, "counts": e.counts, "time": 0}
         case theirs.Battleship():
-            return {"board": e.board, "guesses": e.guesses, "time": 0}
+            return {"board": e.board, "guesses": e.guesses, "hits": e.hits, "time": 0}
         case theirs.Concentration():
             return {"deck": e.deck.idx, "face_up": np.zeros(len(e.deck), bool), "in_play": -1, "time": 0}
         case theirs.MineSweeper():

@@ -110,7 +110,7 @@ def test_render_shows_the_state(name):
 @pytest.mark.parametrize(
     ("environment", "fields", "error", "message"),
     [
-        (Battleship(), {"board": 0}, TypeError, r"\['board', 'guesses', 'time'\], got \['board'\]"),
+        (Battleship(), {"board": 0}, TypeError, r"\['board', 'guesses', 'hits', 'time'\], got \['board'\]"),
         (CartPole(), {"physics": np.zeros(4), "time": 0, "speed": 1}, TypeError, "got .*'speed'"),
         (
             CartPole(),
@@ -201,7 +201,7 @@ def test_returns_leave_the_unit_interval_where_popgyms_do():
     environment = Battleship(8)
     board = np.zeros((8, 8), bool)
     board[:4, :3] = True
-    state = environment.state_from(board=board, guesses=0 * board, time=0)
+    state = environment.state_from(board=board, guesses=0 * board, hits=0, time=0)
     _, water = jax.lax.scan(environment.step, state, np.full((64, 2), 7))
     assert float(jnp.sum(water.reward)) == pytest.approx(-(8**2) / (8**2 - 12))
     # The last cell of a ship is hit by the very last shot: terminated, not cut off.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from s5rl.envs import MemoryChain, make_environment
+from s5rl.envs import MemoryChain, environment_names, make_environment
 
 
 def test_memory_chain():
@@ -39,3 +41,21 @@ def test_unknown_names_list_the_nearest(name, message):
 def test_options_that_an_environment_does_not_take_are_refused():
     with pytest.raises(TypeError, match="memory_size"):
         make_environment("memory_chain", memory_length=2, memory_size=3)
+
+
+def test_every_name_is_listed_once():
+    names = environment_names()
+    assert len(names) == len(set(names))
+    assert names[0] == "memory_chain"
+    assert sum(name.startswith("popgym/") for name in names) == 48
+    for name in ("popgym/AutoencodeEasy", "popgym/VelocityOnlyCartPoleHard"):
+        assert name in names
+        make_environment(name)
+
+
+def test_the_names_of_bsuite_are_listed_where_it_is_installed(monkeypatch):
+    sweep = pytest.importorskip("bsuite.sweep")
+    names = [name for name in environment_names() if name.startswith("bsuite/")]
+    assert names == [f"bsuite/{bsuite_id}" for bsuite_id in sweep.SWEEP]
+    monkeypatch.setitem(sys.modules, "bsuite", None)
+    assert not any(name.startswith("bsuite/") for name in environment_names())

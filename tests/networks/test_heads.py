@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from dm_env import specs
 
-from s5rl.networks import DiscreteHead, SquashedGaussianHead, flatten_observation, make_head
+from s5rl.networks import DiscreteHead, SquashedGaussianHead, make_head
 
 DISCRETE_SPECS = [
     specs.DiscreteArray(4),
@@ -104,10 +104,3 @@ def test_log_prob_has_finite_gradients_at_saturation():
 def test_a_spec_that_no_head_serves_is_refused(spec):
     with pytest.raises(ValueError, match="action_spec must be one"):
         make_head(spec)
-
-
-def test_observations_are_flattened_by_their_specs():
-    spec = {"a": specs.DiscreteArray(3), "b": specs.Array((2, 2), np.float32), "c": specs.Array((), np.int32)}
-    observation = {"a": jnp.asarray([2, 0]), "b": jnp.arange(8.0).reshape(2, 2, 2), "c": jnp.asarray([7, 8])}
-    expected = [[0, 0, 1, 0, 1, 2, 3, 7], [1, 0, 0, 4, 5, 6, 7, 8]]
-    np.testing.assert_array_equal(flatten_observation(spec, observation), expected)

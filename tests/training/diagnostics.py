@@ -12,7 +12,7 @@ import numpy as np
 from dm_env import specs
 
 from s5rl.envs import JaxEnvironment
-from s5rl.types import restart, termination, transition
+from s5rl.types import next_timestep, restart, termination, transition
 
 
 @final
@@ -76,6 +76,32 @@ class ObservedReward(JaxEnvironment):
     def step(self, state, action):
         agrees = jnp.where((action == 1) == (state[0] > 0), 1.0, 0.0)
         return state, termination(agrees if self.action_matters else state[0], state)
+
+    def observation_spec(self):
+        return specs.Array((1,), np.float32)
+
+    def action_spec(self):
+        return specs.DiscreteArray(2)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Alternate(JaxEnvironment):
+    """Nothing to see; reward 1 for each action that is not the one before: n for who knows what it did.
+
+    The action before the first one counts as 0. Without the previous action there is only chance: n / 2.
+    """
+
+    num_steps: int = 4
+
+    def reset(self, key):
+        return (jnp.int32(0), jnp.int32(0)), restart(jnp.zeros(1))
+
+    def step(self, state, action):
+        previous_action, time = state
+        reward = jnp.where(action == previous_action, 0.0, 1.0)
+        timestep = next_timestep(reward, jnp.zeros(1), terminated=time + 1 == self.num_steps)
+        return (jnp.asarray(action, jnp.int32), time + 1), timestep
 
     def observation_spec(self):
         return specs.Array((1,), np.float32)

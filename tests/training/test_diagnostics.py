@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from agents import LEARNING_CORES, SMALL_CONFIGS, small_agent
 from cores import CORES
-from diagnostics import ConstantReward, DelayedReward, ObservedReward, first_step
+from diagnostics import Alternate, ConstantReward, DelayedReward, ObservedReward, first_step
 
 from s5rl.cores import FeedForwardCore
 from s5rl.envs import MemoryChain
@@ -24,7 +24,7 @@ def values_along_an_episode(result, environment, key, num_steps):
     """The agent's values at the first `num_steps` steps of an episode."""
     step = jax.jit(result.agent.network.step)
     state, timestep = environment.reset(key)
-    memory, values = result.agent.initial_actor_state(), []
+    memory, values = result.agent.initial_actor_state().core_state, []
     for _ in range(num_steps):
         output, memory = step(result.state.params, timestep, memory)
         values.append(float(output.value))
@@ -73,6 +73,16 @@ def test_action_that_depends_on_the_observation(algorithm, core):
     result = train(small_agent(algorithm, core), environment, 400 * 64)
     evaluation = evaluate(result.agent, result.agent.acting_params(result.state), environment, 50)
     assert evaluation.episode_returns.mean() > 0.95
+
+
+@over_algorithms
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_without_memory_the_previous_action_has_to_be_observed(algorithm, is_observed):
+    environment = Alternate(4)
+    agent = small_agent(algorithm, FeedForwardCore((16,)), observe_previous_action=is_observed)
+    result = train(agent, environment, 400 * 64)
+    returns = result.metrics["episode_return"][-100:].mean()
+    assert returns > 3.8 if is_observed else returns < 2.5
 
 
 @over_algorithms

@@ -6,7 +6,7 @@ import dm_env
 import jax
 import numpy as np
 import pytest
-from agents import SMALL_CONFIGS, small_agent
+from agents import OBSERVED, SMALL_CONFIGS, small_agent
 from diagnostics import DelayedReward
 
 from s5rl.agents import A2CConfig, make_agent
@@ -47,7 +47,7 @@ def test_seeds_in_parallel_equal_single_runs(algorithm):
 
 @over_algorithms
 def test_both_loops_give_the_same_numbers(algorithm):
-    agent = small_agent(algorithm, CORE)
+    agent = small_agent(algorithm, CORE, **OBSERVED)
     compiled = train(agent, ENVIRONMENT, 10 * 8 * 8, seed=5)
     keys = row_keys(run_keys(5).environments, 8)
     hosted = train(agent, [as_dm_env(ENVIRONMENT, key) for key in keys], 10 * 8 * 8, seed=5)
@@ -141,7 +141,7 @@ def test_evaluation_runs_whole_episodes_with_a_fresh_memory():
 
 
 def test_evaluation_agrees_between_loops():
-    agent = make_agent(EnvironmentSpec.from_environment(ENVIRONMENT), core=CORE)
+    agent = small_agent("a2c", CORE, **OBSERVED).bind(EnvironmentSpec.from_environment(ENVIRONMENT))
     params = agent.acting_params(agent.init(jax.random.key(1)))
     keys = row_keys(run_keys(4).environments, 6)
     compiled = evaluate(agent, params, ENVIRONMENT, 6, seed=4)

@@ -30,11 +30,13 @@ class BattleshipState:
     Attributes:
       board: bool [N, N], where ships are.
       guesses: bool [N, N], where shots went.
+      hits: int32 [], cells of ships that have been hit.
       time: int32 [], steps taken.
     """
 
     board: Array
     guesses: Array
+    hits: Array
     time: Array
 
 
@@ -64,8 +66,8 @@ class Battleship(PopgymEnvironment):
 
     def sample_state(self, key: PRNGKey) -> BattleshipState:
         """Places the ships, each uniformly over where it fits."""
-        shape = (self.board_size, self.board_size)
-        return BattleshipState(place_ships(key, self.board_size), jnp.zeros(shape, jnp.bool_), jnp.int32(0))
+        board = place_ships(key, self.board_size)
+        return BattleshipState(board, jnp.zeros_like(board), jnp.int32(0), jnp.int32(0))
 
     def begin(self, state: BattleshipState) -> dm_env.TimeStep:
         """Shows nothing."""
@@ -73,14 +75,18 @@ class Battleship(PopgymEnvironment):
 
     def step(self, state: BattleshipState, action: Action) -> tuple[BattleshipState, dm_env.TimeStep]:
         """Shoots; see `JaxEnvironment.step`."""
-        rows, columns = np.indices(state.board.shape)
-        target = (rows == action[0]) & (columns == action[1])
-        is_hit = jnp.any(target & state.board & ~state.guesses)
-        state = BattleshipState(state.board, state.guesses | target, state.time + 1)
+        row, column = action
+        is_hit = state.board[row, column] & ~state.guesses[row, column]
+        state = BattleshipState(
+            board=state.board,
+            guesses=state.guesses.at[row, column].set(True),
+            hits=state.hits + is_hit,
+            time=state.time + 1,
+        )
         timestep = next_timestep(
             jnp.where(is_hit, 1 / NUM_SHIP_CELLS, -1 / (self.max_episode_length - NUM_SHIP_CELLS)),
             is_hit.astype(jnp.int32),
-            terminated=~jnp.any(state.board & ~state.guesses),
+            terminated=state.hits == NUM_SHIP_CELLS,
             truncated=state.time >= self.max_episode_length,
         )
         return state, timestep
