@@ -41,7 +41,7 @@ for _id in BSUITE_IDS:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
 def test_walks_the_stream(environment):
-    stream = start_stream(environment, jax.random.key(4))
+    stream = jax.jit(start_stream, static_argnums=0)(environment, jax.random.key(4))
     adapted = as_dm_env(environment, seed=4)
     advance = jax.jit(advance_stream, static_argnums=0)
     spec = environment.observation_spec()
