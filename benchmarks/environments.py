@@ -309,10 +309,12 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     is_pinned = machine.pin_to_one_core()
     jax.devices()  # starts the threads that run the loops, on that core; those that compile may use all
+    measurements = []
     with ThreadPoolExecutor(os.cpu_count(), initializer=machine.use_all_cores) as threads:
-        preparing = threads.map(functools.partial(prepare, settings), settings.names)
-        contests = list(track(preparing, "compiling", total=len(settings.names)))
-    measurements = [measure(contest, settings.repeats) for contest in track(contests, "measuring")]
+        for name in track(settings.names, "compiling and measuring"):
+            contest = threads.submit(prepare, settings, name).result()
+            measurements.append(measure(contest, settings.repeats))
+            jax.clear_caches()
     console = Console()
     console.print(results_table(measurements))
     console.print(

@@ -54,8 +54,10 @@ def envs(
         return refuse(f"--num-steps must be at least 1, got {num_steps}.")
     try:
         environment = MEMORY_CHAIN if name == "memory_chain" else make_environment(name)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         return refuse(str(error))
+    except ValueError as error:
+        return refuse(f"{error} `s5rl envs` lists all.")
     except OSError as error:  # bsuite fetches the images of MNIST
         return refuse(f"{name} could not be made: {error}")
     _show_episode(console, name, environment, seed, num_steps)

@@ -88,7 +88,8 @@ class DmEnvBatch(BatchedEnvironment):
 
         Raises:
           TypeError: a dtype does not fit the action spec.
-          ValueError: a shape does not fit the action spec and the number of rows.
+          ValueError: a shape does not fit the action spec and the number of rows, or a value is out of
+            bounds.
         """
         actions = jax.tree.map(np.asarray, actions)
         for leaf in jax.tree.leaves(actions):

@@ -31,7 +31,8 @@ def replace_where(replace: Callable[[Row], Row], is_needed: Array, row: Row) -> 
 
     Args:
       replace: a pure function of one row that changes something of it on which its result depends, such as a
-        counter; else a compiler may move it out of the loop and compute it always.
+        counter; else a compiler may move it out of the loop and compute it always. It must not close over
+        values that `jax.vmap` maps over: what differs between rows belongs into the row.
       is_needed: bool [].
       row: a nest of arrays; `jax.vmap`, once or more often, makes a batch of it.
     """
@@ -47,11 +48,15 @@ def replace_where(replace: Callable[[Row], Row], is_needed: Array, row: Row) -> 
     @rows.def_vmap
     def _(size: int, in_batched: PyTree, is_needed: Array, row: Row) -> tuple[Row, PyTree]:
         batches = _broadcast(size, in_batched, (is_needed, row))
-        result = rows(*jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batches))
-        result = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), result)
+        result = rows(*jax.tree.map(_merge_axes, batches))
+        result = jax.tree.map(lambda new, like: new.reshape(like.shape), result, batches[1])
         return result, jax.tree.map(lambda _: True, result)
 
     return one(is_needed, row)
+
+
+def _merge_axes(leaf: Array) -> Array:
+    return leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])
 
 
 def _broadcast(size: int, in_batched: PyTree, tree: PyTree) -> PyTree:
@@ -63,7 +68,8 @@ def _broadcast(size: int, in_batched: PyTree, tree: PyTree) -> PyTree:
 
 def _replace_one(replace: Callable[[Row], Row], is_needed: Array, row: Row) -> Row:
     def body(carry: tuple[Array, Row]) -> tuple[Array, Row]:
-        return jnp.bool_(False), replace(carry[1])
+        is_needed, row = carry
+        return ~is_needed, replace(row)
 
     return jax.lax.while_loop(lambda carry: carry[0], body, (is_needed, row))[1]
 

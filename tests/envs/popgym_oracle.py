@@ -82,6 +82,9 @@ def play(name: str, policy: Callable[[Any, int, np.random.Generator], Any], seed
     terminated = truncated = False
     while not (terminated or truncated):
         action = policy(environment, len(actions), generator)
+        if isinstance(action, np.ndarray) and action.dtype == np.float32:
+            # Few digits, so that popgym's torque is the same whether numpy computes it in float32 or float64.
+            action = np.round(action * 512) / np.float32(512)
         observation, reward, terminated, truncated, _ = environment.step(action)
         actions.append(np.copy(action))
         observations.append(observation)

@@ -115,3 +115,10 @@ def test_it_works_inside_a_scan_and_with_raw_keys():
     for flags in needs:
         rows = expected(flags, rows)
     assert_equal(got, rows)
+
+
+def test_leaves_without_elements_pass():
+    rows = {"count": jnp.zeros((2, 3), jnp.int32), "nothing": jnp.zeros((2, 3, 0))}
+    got = compiled(counted, 2)(np.ones((2, 3), bool), rows)
+    np.testing.assert_array_equal(got["count"], np.ones((2, 3)))
+    assert got["nothing"].shape == (2, 3, 0)

@@ -55,6 +55,8 @@ class PopgymEnvironment(JaxEnvironment):
             itself as one. `key` may be left out where nothing is drawn any more, or where the draws do not
             matter.
 
+        Values are not checked beyond their dtype: a deck has to hold each card once.
+
         Returns:
           The state; `begin` gives its FIRST step, `step` goes on from it.
 

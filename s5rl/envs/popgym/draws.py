@@ -23,12 +23,12 @@ Draw = Callable[[PRNGKey, Array, tuple[int, ...]], Array]
 
 
 def uniform(key: PRNGKey, time: Array, shape: tuple[int, ...]) -> Array:
-    """Returns numbers from U[0, 1), float32 as in popgym."""
+    """Returns numbers from U[0, 1), float32."""
     return jax.random.uniform(jax.random.fold_in(key, time), shape, "float32")
 
 
 def normal(key: PRNGKey, time: Array, shape: tuple[int, ...]) -> Array:
-    """Returns numbers from N(0, 1), float32 as in popgym."""
+    """Returns numbers from N(0, 1), float32."""
     return jax.random.normal(jax.random.fold_in(key, time), shape, "float32")
 
 
