@@ -89,7 +89,8 @@ def test_chunks_change_nothing_and_are_reported(monkeypatch):
 
 def test_an_equal_agent_is_not_compiled_again():
     def run():
-        agent = make_agent(core=LSTMCore(5), config=A2CConfig(num_envs=2, unroll_length=4, torso_sizes=(4,)))
+        config = A2CConfig(num_envs=2, unroll_length=4, torso_sizes=(4,))
+        agent = make_agent(core=LSTMCore(5), algorithm="a2c", config=config)
         return train(agent, MemoryChain(2), 8)
 
     run()
@@ -100,7 +101,8 @@ def test_an_equal_agent_is_not_compiled_again():
 
 def test_steps_are_real_environment_steps():
     # Episodes of 4 transitions and a dead slot: 10 slots hold two episodes, 8 steps, in each environment.
-    agent = make_agent(core=CORE, config=A2CConfig(num_envs=2, unroll_length=10, torso_sizes=(4,)))
+    config = A2CConfig(num_envs=2, unroll_length=10, torso_sizes=(4,))
+    agent = make_agent(core=CORE, algorithm="a2c", config=config)
     metrics = train(agent, ENVIRONMENT, 41).metrics
     np.testing.assert_array_equal(metrics["step"], [16, 32, 48])
     np.testing.assert_array_equal(metrics["steps"], [16, 16, 16])
