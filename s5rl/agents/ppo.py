@@ -233,9 +233,7 @@ class PPOAgent(ActorCriticAgent):
             advantage=advantage,
         )
 
-    def _gradient_step(
-        self, state: AgentState, minibatch: Sequences
-    ) -> tuple[AgentState, dict[str, Array]]:
+    def _gradient_step(self, state: AgentState, minibatch: Sequences) -> tuple[AgentState, dict[str, Array]]:
         gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, minibatch)
         return self._descend(state, gradients), {**metrics, "gradient_norm": global_norm(gradients)}
 

@@ -44,7 +44,7 @@ def standardize(x: Array, weights: Array) -> Array:
 
 
 def explained_variance(predictions: Array, targets: Array, weights: Array) -> Array:
-    """Returns 1 - Var(targets - predictions) / Var(targets), all [T, B]: at most 1; 0 where nothing varies."""
+    """Returns 1 - Var(targets - predictions) / Var(targets), all [T, B]; 0 where nothing varies."""
     variance = weighted_variance(targets, weights)
     unexplained = weighted_variance(targets - predictions, weights)
     return jnp.where(variance > 0, 1.0 - unexplained / jnp.where(variance > 0, variance, 1.0), 0.0)

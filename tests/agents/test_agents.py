@@ -27,19 +27,17 @@ from s5rl.types import ActorState, EnvironmentSpec, Trajectory, restart
 CORE = LSTMCore(8)
 
 over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
-over_cores = pytest.mark.parametrize(
-    ("core", "settings"),
-    [*((core, OBSERVED) for core in CORES.values()), (CORE, {})],
-    ids=[*CORES, "nothing_but_the_observation"],
-)
+# The network is the same in every algorithm: all cores with one of them, one core with each.
+CASES = {f"a2c-{name}": ("a2c", core, OBSERVED) for name, core in CORES.items()}
+CASES |= {f"{name}-one_core": (name, CORE, OBSERVED) for name in SMALL_CONFIGS}
+CASES |= {f"{name}-nothing_but_the_observation": (name, CORE, {}) for name in SMALL_CONFIGS}
 
 
 def test_the_list_is_complete():
     assert set(SMALL_CONFIGS) == set(ALGORITHMS)
 
 
-@over_algorithms
-@over_cores
+@pytest.mark.parametrize(("algorithm", "core", "settings"), CASES.values(), ids=CASES)
 def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core, settings):
     agent = small_agent(algorithm, core, **settings).bind(SPEC)
     state, trajectory, before, after = second_window(agent)

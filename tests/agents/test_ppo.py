@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,24 @@ import pytest
 from agents import OBSERVED, SPEC, second_window, small_agent
 from cores import CORES
 
-from s5rl.agents import PPOConfig, make_agent
+from s5rl.agents import PPOConfig
 from s5rl.agents.ppo import minibatch_rows
 from s5rl.cores import FeedForwardCore, LSTMCore
 
 CORE = LSTMCore(8)
+SMALL = FeedForwardCore((4,))  # where memory does not matter, for the sake of compilation
 KEY = jax.random.key(0)
 
 
 def ppo(core=CORE, **settings):
-    return small_agent("ppo", core, **settings).bind(SPEC)
+    return small_agent("ppo", core, **OBSERVED, **settings).bind(SPEC)
+
+
+@functools.cache
+def window(core=CORE):
+    """What the settings of an algorithm do not change: fresh parameters, and what they did."""
+    state, trajectory, *_ = second_window(ppo(core))
+    return state, trajectory
 
 
 def assert_equal_trees(left, right):
@@ -28,25 +36,32 @@ def assert_equal_trees(left, right):
         np.testing.assert_array_equal(a, b)
 
 
+def assert_close_trees(left, right):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("core", CORES.values(), ids=CORES)
-def test_before_the_first_gradient_step_every_ratio_is_one(core):
-    # The clip fraction counts the ratios that are further from 1 than policy_clip; nothing is learned between
-    # the minibatches.
-    agent = ppo(core, policy_clip=1e-5, num_epochs=1, learning_rate=1e-12, **OBSERVED)
-    state, trajectory, *_ = second_window(agent)
+def test_on_the_first_minibatch_every_ratio_is_one(core):
+    # The clip fraction counts the ratios that are further from 1 than policy_clip.
+    agent = ppo(core, policy_clip=1e-5)
+    state, trajectory = window(core)
     assert not trajectory.timesteps.first()[0].all()
     assert trajectory.timesteps.first()[1:].any()
-    update = jax.jit(agent.update)
-    assert update(state, trajectory, KEY)[1]["clip_fraction"] == 0.0
 
+    @jax.jit
+    def clip_fraction(trajectory):
+        rows = minibatch_rows(KEY, num_rows=4, num_minibatches=2)[0]
+        minibatch = agent._sequences(state.params, trajectory).rows(rows)
+        return agent._loss(state.params, minibatch)[1]["clip_fraction"]
+
+    assert clip_fraction(trajectory) == 0.0
     # The law finds a memory or an input that is not the actor's.
     before = trajectory.initial_state
     wrong_memory = before._replace(core_state=jax.tree.map(lambda leaf: leaf + 1, before.core_state))
     wrong_input = before._replace(previous_action=1 - before.previous_action)
-    faults = [wrong_input] if isinstance(core, FeedForwardCore) else [wrong_input, wrong_memory]
-    for fault in faults:
-        metrics = update(state, trajectory._replace(initial_state=fault), KEY)[1]
-        assert metrics["clip_fraction"] > 0.0
+    for fault in [wrong_input] if isinstance(core, FeedForwardCore) else [wrong_input, wrong_memory]:
+        assert clip_fraction(trajectory._replace(initial_state=fault)) > 0.0
 
 
 @pytest.mark.parametrize("value_clip", [None, 0.05])
@@ -55,9 +70,9 @@ def test_the_loss_is_that_of_a_numpy_loop(value_clip, normalize_advantages):
     agent = ppo(
         value_clip=value_clip, normalize_advantages=normalize_advantages, entropy_cost=0.1, value_cost=0.7
     )
-    state, trajectory, *_ = second_window(agent)
+    state, trajectory = window()
     sequences = agent._sequences(state.params, trajectory)
-    params = jax.tree.map(lambda leaf: 1.5 * leaf, state.params)  # far enough for both clips
+    params = jax.tree.map(lambda leaf: 4.0 * leaf, state.params)  # far enough for both clips
     loss, metrics = agent._loss(params, sequences)
 
     output, _ = agent.network.unroll(params, sequences.seen, sequences.core_state)
@@ -89,20 +104,20 @@ def test_the_loss_is_that_of_a_numpy_loop(value_clip, normalize_advantages):
     np.testing.assert_allclose(metrics["clip_fraction"], np.mean(clipped), rtol=1e-5)
 
 
-@pytest.mark.parametrize("nonsense", [np.nan, np.inf, -1e9, 1e9])
-def test_whatever_stands_in_dead_slots_no_gradient_comes_of_it(nonsense):
-    agent = ppo()
-    state, trajectory, *_ = second_window(agent)
+def test_whatever_stands_in_dead_slots_nothing_comes_of_it():
+    agent = ppo(SMALL)
+    state, trajectory = window(SMALL)
     dead = trajectory.timesteps.last()[:-1]
     assert dead.any()
-    extras = {
-        "raw_action": jnp.where(dead[..., None], 1 - trajectory.extras["raw_action"], trajectory.extras["raw_action"]),
-        "log_prob": jnp.where(dead, nonsense, trajectory.extras["log_prob"]),
-    }
     update = jax.jit(agent.update)
-    assert_equal_trees(
-        update(state, trajectory, KEY), update(state, trajectory._replace(extras=extras), KEY)
-    )
+    expected = update(state, trajectory, KEY)
+    raw_action, log_prob = trajectory.extras["raw_action"], trajectory.extras["log_prob"]
+    for nonsense in (jnp.nan, jnp.inf, -1e9, 1e9):
+        extras = {
+            "raw_action": jnp.where(dead[..., None], 1 - raw_action, raw_action),
+            "log_prob": jnp.where(dead, nonsense, log_prob),
+        }
+        assert_equal_trees(expected, update(state, trajectory._replace(extras=extras), KEY))
 
 
 def test_an_epoch_holds_every_sequence_once():
@@ -114,9 +129,8 @@ def test_an_epoch_holds_every_sequence_once():
 
 
 def test_a_minibatch_holds_whole_sequences_with_their_own_memory():
-    agent = ppo(**OBSERVED)
-    state, trajectory, *_ = second_window(agent)
-    sequences = agent._sequences(state.params, trajectory)
+    state, trajectory = window()
+    sequences = ppo()._sequences(state.params, trajectory)
     picked = sequences.rows(jnp.asarray([2, 0]))
     for field in ("seen", "live", "raw_action", "log_prob", "value", "advantage"):
         for whole, part in zip(
@@ -130,53 +144,53 @@ def test_a_minibatch_holds_whole_sequences_with_their_own_memory():
 
 
 def test_a_large_kl_stops_the_epochs():
-    one, many = ppo(num_epochs=1), ppo(num_epochs=4)
-    state, trajectory, *_ = second_window(one)
+    state, trajectory = window(SMALL)
 
-    def update(agent, **settings):
-        agent = dataclasses.replace(agent, config=dataclasses.replace(agent.config, **settings))
-        return jax.jit(agent.update)(state, trajectory, KEY)
+    def update(**settings):
+        return jax.jit(ppo(SMALL, **settings).update)(state, trajectory, KEY)
 
-    after_one, metrics = update(one)
+    after_one, metrics = update(num_epochs=1)
     assert metrics["epochs"] == 1
     assert metrics["approximate_kl"] > 1e-9
-    stopped, metrics = update(many, max_kl=1e-9)
+    stopped, metrics = update(num_epochs=4, max_kl=1e-9)
     assert metrics["epochs"] == 1
-    for a, b in zip(jax.tree.leaves(after_one), jax.tree.leaves(stopped), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    never, metrics = update(many, max_kl=1e9)
+    assert_close_trees(after_one, stopped)
+    after_four, metrics = update(num_epochs=4)
     assert metrics["epochs"] == 4
-    after_four, metrics = update(many)
+    never, metrics = update(num_epochs=4, max_kl=1e9)
     assert metrics["epochs"] == 4
-    for a, b in zip(jax.tree.leaves(after_four), jax.tree.leaves(never), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert_close_trees(after_four, never)
 
 
 def test_seeds_in_parallel_stop_each_on_its_own():
-    agent = ppo(num_epochs=4, num_minibatches=2)
-    state, trajectory, *_ = second_window(agent)
-    _, metrics = jax.jit(agent.update)(state, trajectory, KEY)
-    agent = ppo(num_epochs=4, num_minibatches=2, max_kl=float(metrics["approximate_kl"]))
-    # The second of them learns from flat rewards, hence from small advantages that are not normalised.
-    agent = dataclasses.replace(agent, config=dataclasses.replace(agent.config, normalize_advantages=False))
-    flat = trajectory._replace(timesteps=trajectory.timesteps._replace(reward=0 * trajectory.timesteps.reward))
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), trajectory, flat)
-    together, metrics = jax.jit(jax.vmap(agent.update, in_axes=(None, 0, None)))(state, both, KEY)
-    for index, window in enumerate((trajectory, flat)):
-        alone, expected = jax.jit(agent.update)(state, window, KEY)
-        assert metrics["epochs"][index] == expected["epochs"]
-        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(a[index], b, rtol=1e-4, atol=1e-5)
+    state, trajectory = window(SMALL)
+    # Both learn without normalisation, the second from small rewards: its policy moves less.
+    timesteps = trajectory.timesteps
+    small = trajectory._replace(timesteps=timesteps._replace(reward=0.0 * timesteps.reward))
+    settings = {"num_epochs": 4, "normalize_advantages": False, "max_gradient_norm": None}
+    first_epoch = jax.jit(ppo(SMALL, **{**settings, "num_epochs": 1}).update)
+    limits = [float(first_epoch(state, each, KEY)[1]["approximate_kl"]) for each in (trajectory, small)]
+    assert limits[0] != limits[1]
+    agent = ppo(SMALL, **settings, max_kl=sum(limits) / 2)
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), trajectory, small)
+    together = jax.jit(jax.vmap(agent.update, in_axes=(None, 0, None)))(state, both, KEY)
+    assert 1 in together[1]["epochs"]
+    assert together[1]["epochs"][0] != together[1]["epochs"][1]
+    update = jax.jit(agent.update)
+    for index, alone in enumerate((trajectory, small)):
+        picked = jax.tree.map(lambda leaf, index=index: leaf[index], together)
+        assert_close_trees(picked, update(state, alone, KEY))
 
 
 def test_the_learning_rate_falls_to_zero_over_its_own_horizon():
-    agent = ppo(annealing_updates=2)
-    state, trajectory, *_ = second_window(agent)
+    agent = ppo(SMALL, annealing_updates=2)
+    _, trajectory = window(SMALL)
     update = jax.jit(agent.update)
-    first, _ = update(state, trajectory, KEY)
+    first, _ = update(agent.init(KEY), trajectory, KEY)
     second, _ = update(first, trajectory, KEY)
     third, _ = update(second, trajectory, KEY)
-    assert not np.array_equal(first.params["value"]["mlp/~/linear_0"]["w"], second.params["value"]["mlp/~/linear_0"]["w"])
+    with pytest.raises(AssertionError):
+        assert_equal_trees(first.params, second.params)
     assert_equal_trees(second.params, third.params)
     rates = [float(agent._learning_rate(step)) for step in range(9)]
     np.testing.assert_allclose(rates, 3e-3 * np.clip(1 - np.arange(9) / 8, 0, 1), rtol=1e-5, atol=1e-9)
@@ -196,12 +210,13 @@ def test_bad_settings_are_named():
     ]:
         with pytest.raises(ValueError, match=name):
             PPOConfig(**{name: value})
-    with pytest.raises(ValueError, match="multiple of num_minibatches, got num_envs=10 and num_minibatches=4"):
+    with pytest.raises(
+        ValueError, match="multiple of num_minibatches, got num_envs=10 and num_minibatches=4"
+    ):
         PPOConfig(num_envs=10, num_minibatches=4)
-    agent = make_agent(SPEC, core=CORE, config=PPOConfig(num_minibatches=4))
-    state, trajectory, *_ = second_window(agent, num_envs=6)
-    with pytest.raises(ValueError, match="a trajectory of 6 environments and num_minibatches=4"):
-        agent.update(state, trajectory, KEY)
+    state, trajectory = window(SMALL)
+    with pytest.raises(ValueError, match="a trajectory of 4 environments and num_minibatches=8"):
+        ppo(SMALL, num_minibatches=8).update(state, trajectory, KEY)
 
 
 def test_table_4():
@@ -212,6 +227,10 @@ def test_table_4():
     assert (config.entropy_cost, config.value_cost, config.max_gradient_norm) == (0.0, 1.0, 0.5)
     assert config.annealing_updates is None
     assert config.activation == "leaky_relu"
-    assert (config.torso_sizes, config.policy_sizes, config.value_sizes) == ((128, 256), (128, 128), (128, 128))
+    assert (config.torso_sizes, config.policy_sizes, config.value_sizes) == (
+        (128, 256),
+        (128, 128),
+        (128, 128),
+    )
     assert config.observe_previous_action
     assert config.observe_is_first

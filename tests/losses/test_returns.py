@@ -151,8 +151,8 @@ def test_standardized_are_those_that_have_weight():
     live = weights > 0
     expected = np.where(live, (x - x[live].mean()) / x[live].std(), 0.0)
     spoilt = np.where(live, x, np.nan)
-    for given in (x, spoilt):
-        got = standardize(jnp.asarray(given, float), jnp.asarray(weights))
+    for values in (x, spoilt):
+        got = standardize(jnp.asarray(values, float), jnp.asarray(weights))
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(standardize(jnp.full((3, 1), 5.0), jnp.ones((3, 1))), np.zeros((3, 1)))
     np.testing.assert_array_equal(standardize(jnp.ones((3, 1)), jnp.zeros((3, 1))), np.zeros((3, 1)))
