@@ -87,7 +87,8 @@ def ours(name: str, core: RecurrentCore, *, compiled: bool) -> Contender:
     else:
         environment = make_environment(BSUITE_NAME)
     # Bound here, since binding in `train` would be measured too.
-    agent = make_agent(EnvironmentSpec.from_environment(environment), core=core, config=CONFIG)
+    spec = EnvironmentSpec.from_environment(environment)
+    agent = make_agent(spec, core=core, algorithm="a2c", config=CONFIG)
 
     def run(steps: int) -> int:
         return int(train(agent, environment, steps).metrics["step"][-1])

@@ -220,7 +220,7 @@ def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event)
         correct = float(answers(columns).sum() / max(columns["episodes"].sum(), 1))
         progress.update(task, advance=columns["steps"].shape[-1] * job.unroll, note=f"{correct:.2f} correct")
 
-    agent = make_agent(core=job.core, config=config)
+    agent = make_agent(core=job.core, algorithm="a2c", config=config)
     if settings.environment == "memory_chain":
         environment = make_environment("memory_chain", memory_length=job.length)
         result = train(

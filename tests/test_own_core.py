@@ -37,7 +37,8 @@ def test_the_laws_hold(core):
 def test_it_trains(core):
     environment = make_environment("memory_chain", memory_length=3)
     config = A2CConfig(torso_sizes=(16,), unroll_length=8)
-    result = train(make_agent(core=core, config=config), environment, num_steps=160, num_envs=4)
+    agent = make_agent(core=core, algorithm="a2c", config=config)
+    result = train(agent, environment, num_steps=160, num_envs=4)
     assert result.metrics["step"].shape == (5,)
     assert np.isfinite(result.metrics["loss"]).all()
     assert (result.metrics["gradient_norm"] > 0).all()

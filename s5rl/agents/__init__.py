@@ -2,8 +2,12 @@
 
 from s5rl.agents.a2c import A2CAgent as A2CAgent
 from s5rl.agents.a2c import A2CConfig as A2CConfig
+from s5rl.agents.actor_critic_agent import ActorCriticAgent as ActorCriticAgent
+from s5rl.agents.actor_critic_agent import ActorCriticConfig as ActorCriticConfig
 from s5rl.agents.base import Agent as Agent
 from s5rl.agents.base import AgentConfig as AgentConfig
 from s5rl.agents.base import AgentState as AgentState
 from s5rl.agents.base import UnboundAgentError as UnboundAgentError
 from s5rl.agents.make_agent import make_agent as make_agent
+from s5rl.agents.ppo import PPOAgent as PPOAgent
+from s5rl.agents.ppo import PPOConfig as PPOConfig

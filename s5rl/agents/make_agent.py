@@ -6,12 +6,16 @@ from typing import Any
 
 from s5rl.agents.a2c import A2CAgent, A2CConfig
 from s5rl.agents.base import Agent
+from s5rl.agents.ppo import PPOAgent, PPOConfig
 from s5rl.cores import RecurrentCore
 from s5rl.networks import Torso
 from s5rl.types import EnvironmentSpec
 from s5rl.validation import check_choice
 
-ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {"a2c": (A2CAgent, A2CConfig)}
+ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
+    "ppo": (PPOAgent, PPOConfig),
+    "a2c": (A2CAgent, A2CConfig),
+}
 """Agent and config class of each algorithm."""
 
 
@@ -19,7 +23,7 @@ def make_agent(
     environment_spec: EnvironmentSpec | None = None,
     *,
     core: RecurrentCore,
-    algorithm: str = "a2c",
+    algorithm: str = "ppo",
     config: Any = None,
     torso: Torso | None = None,
 ) -> Agent:
@@ -28,7 +32,7 @@ def make_agent(
     Args:
       environment_spec: specs of the environment; None for an unbound agent, which `train` binds.
       core: the memory.
-      algorithm: "a2c".
+      algorithm: "ppo" or "a2c".
       config: settings of the algorithm, an instance of its config class; None for the defaults.
       torso: what stands before the memory, a function of Haiku modules from observations [N, ...] to features
         [N, F]; None for a perceptron over the flat observation.

@@ -27,6 +27,29 @@ def weighted_mean(x: Array, weights: Array) -> Array:
     return jnp.sum(weights * jnp.where(weights > 0, x, 0.0)) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
+def weighted_variance(x: Array, weights: Array) -> Array:
+    """Returns the weighted mean of (x - mean)^2 for x and weights [T, B], 0 where all weights are 0."""
+    return weighted_mean(jnp.square(x - weighted_mean(x, weights)), weights)
+
+
+def standardize(x: Array, weights: Array) -> Array:
+    """Returns x with weighted mean 0 and standard deviation 1, and 0 where the weight is 0.
+
+    Args:
+      x: [T, B]; what stands where the weight is 0 has no effect, NaN included.
+      weights: [T, B].
+    """
+    deviations = jnp.where(weights > 0, x - weighted_mean(x, weights), 0.0)
+    return deviations / (jnp.sqrt(weighted_variance(x, weights)) + 1e-8)
+
+
+def explained_variance(predictions: Array, targets: Array, weights: Array) -> Array:
+    """Returns 1 - Var(targets - predictions) / Var(targets), all [T, B]; 0 where nothing varies."""
+    variance = weighted_variance(targets, weights)
+    unexplained = weighted_variance(targets - predictions, weights)
+    return jnp.where(variance > 0, 1.0 - unexplained / jnp.where(variance > 0, variance, 1.0), 0.0)
+
+
 def td_lambda_errors(
     timesteps: dm_env.TimeStep, values: Array, *, discount: float, td_lambda: float
 ) -> Array:

@@ -10,52 +10,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agents import OBSERVED, SMALL_CONFIGS, small_agent
+from agents import ENVIRONMENT, OBSERVED, SMALL_CONFIGS, SPEC, second_window, small_agent
 from cores import CORES
 from dm_env import specs
 
-from s5rl.agents import A2CConfig, UnboundAgentError, make_agent
+from s5rl.agents import A2CConfig, PPOConfig, UnboundAgentError, make_agent
 from s5rl.agents.make_agent import ALGORITHMS
 from s5rl.cores import LSTMCore, ResettableS5Core
 from s5rl.envs import JaxEnvironment, MemoryChain, advance_stream
+from s5rl.losses import live_slots
 from s5rl.networks import flatten_observation
-from s5rl.training import rollout, start_actors
+from s5rl.training import start_actors
 from s5rl.training.keys import run_keys
 from s5rl.types import ActorState, EnvironmentSpec, Trajectory, restart
 
 CORE = LSTMCore(8)
-ENVIRONMENT = MemoryChain(3)
-SPEC = EnvironmentSpec.from_environment(ENVIRONMENT)
 
 over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
-over_cores = pytest.mark.parametrize(
-    ("core", "settings"),
-    [*((core, OBSERVED) for core in CORES.values()), (CORE, {})],
-    ids=[*CORES, "nothing_but_the_observation"],
-)
-
-
-def second_window(agent, num_slots=7, num_envs=3):
-    """A trajectory that starts inside episodes (of 4 steps and a dead slot) and crosses several."""
-    keys = run_keys(0)
-    state = jax.jit(agent.init)(keys.init)
-    actors = jax.jit(lambda: start_actors(agent, ENVIRONMENT, keys, num_envs))()
-
-    @jax.jit
-    def roll(params, actors):
-        return rollout(agent, ENVIRONMENT, params, actors, num_slots)
-
-    _, actors = roll(agent.acting_params(state), actors)
-    trajectory, after = roll(agent.acting_params(state), actors)
-    return state, trajectory, actors, after
+# The network is the same in every algorithm: all cores with one of them, one core with each.
+CASES = {f"a2c-{name}": ("a2c", core, OBSERVED) for name, core in CORES.items()}
+CASES |= {f"{name}-one_core": (name, CORE, OBSERVED) for name in SMALL_CONFIGS}
+CASES |= {f"{name}-nothing_but_the_observation": (name, CORE, {}) for name in SMALL_CONFIGS}
 
 
 def test_the_list_is_complete():
     assert set(SMALL_CONFIGS) == set(ALGORITHMS)
 
 
-@over_algorithms
-@over_cores
+@pytest.mark.parametrize(("algorithm", "core", "settings"), CASES.values(), ids=CASES)
 def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core, settings):
     agent = small_agent(algorithm, core, **settings).bind(SPEC)
     state, trajectory, before, after = second_window(agent)
@@ -83,6 +65,10 @@ def test_acting_and_learning_agree_over_episode_boundaries(algorithm, core, sett
     # What the next window starts from is what acting left behind.
     for left, right in zip(jax.tree.leaves(memory), jax.tree.leaves(after.memory), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+    # The ratio by which a policy's gradient is weighted is 1 while nothing has been learned.
+    extras, live = trajectory.extras, live_slots(trajectory.timesteps) > 0
+    log_prob = agent.network.head.log_prob(learned.policy[:-1], extras["raw_action"])
+    np.testing.assert_allclose(jnp.exp(log_prob - extras["log_prob"])[live], 1.0, rtol=1e-5)
 
 
 @over_algorithms
@@ -260,9 +246,9 @@ def test_an_unbound_agent_says_so():
         with pytest.raises(UnboundAgentError, match=r"agent\.bind\(EnvironmentSpec"):
             call()
     # Without an action spec there is no previous action.
-    make_agent(core=CORE, config=A2CConfig(observe_is_first=True)).initial_actor_state()
+    make_agent(core=CORE, config=PPOConfig(observe_is_first=True)).initial_actor_state()
     with pytest.raises(UnboundAgentError):
-        make_agent(core=CORE, config=A2CConfig(observe_previous_action=True)).initial_actor_state()
+        make_agent(core=CORE, config=PPOConfig(observe_previous_action=True)).initial_actor_state()
 
 
 def test_binding_is_checked():
@@ -286,15 +272,20 @@ def test_agents_are_values():
 
 
 def test_make_agent_checks_its_arguments():
-    with pytest.raises(ValueError, match=r"algorithm must be one of 'a2c'.*got 'sac'"):
+    with pytest.raises(ValueError, match=r"algorithm must be one of 'ppo', 'a2c', got 'sac'"):
         make_agent(core=CORE, algorithm="sac")
     with pytest.raises(TypeError, match="core must be a RecurrentCore"):
         make_agent(core="lstm")
-    with pytest.raises(TypeError, match="config must be a A2CConfig"):
+    with pytest.raises(TypeError, match="config must be a PPOConfig for 'ppo'"):
         make_agent(core=CORE, config={"learning_rate": 1.0})
+    with pytest.raises(TypeError, match="config must be a PPOConfig for 'ppo', got A2CConfig"):
+        make_agent(core=CORE, config=A2CConfig())
+
+
+@pytest.mark.parametrize("config_class", [config_class for _, config_class in ALGORITHMS.values()])
+def test_the_settings_of_every_actor_critic_are_checked(config_class):
     for name, value in [
         ("discount", 1.5),
-        ("td_lambda", -0.1),
         ("learning_rate", 0.0),
         ("num_envs", 0),
         ("unroll_length", 2.5),
@@ -311,7 +302,9 @@ def test_make_agent_checks_its_arguments():
         ("observe_is_first", "yes"),
     ]:
         with pytest.raises(ValueError, match=name):
-            A2CConfig(**{name: value})
+            config_class(**{name: value})
+    with pytest.raises(ValueError, match="td_lambda"):
+        A2CConfig(td_lambda=-0.1)
 
 
 def test_a_torso_of_haiku_modules_takes_the_place_of_the_default():

@@ -11,7 +11,7 @@ import rlax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
+from s5rl.losses import explained_variance, live_slots, standardize, td_lambda_errors, weighted_mean
 
 FIRST, MID, LAST = (int(t) for t in (dm_env.StepType.FIRST, dm_env.StepType.MID, dm_env.StepType.LAST))
 
@@ -38,6 +38,20 @@ def test_two_terminated_episodes_by_hand():
     np.testing.assert_array_equal(live, [1, 1, 1, 0, 1, 1, 1])
     expected = [0.46109, 0.28505, 0.1]
     np.testing.assert_allclose(errors[live > 0], expected + expected, atol=1e-5)
+
+
+def test_the_same_episode_truncated_by_hand():
+    # The final observation has the value .6: e_2 = 1 + .99 * .6 - .9 = .694,
+    # e_1 = .99 * .9 - .7 + .9405 * .694 = .843707, e_0 = .99 * .7 - .5 + .9405 * .843707 = .9865064.
+    timesteps = stream(
+        [FIRST, MID, MID, LAST, FIRST, MID, MID, LAST],
+        [0, 0, 0, 1, 0, 0, 0, 1],
+        [1, 1, 1, 1, 1, 1, 1, 0],
+    )
+    values = jnp.asarray([0.5, 0.7, 0.9, 0.6, 0.5, 0.7, 0.9, -7.0])[:, None]
+    errors = td_lambda_errors(timesteps, values, discount=0.99, td_lambda=0.95)[:, 0]
+    np.testing.assert_allclose(errors[:3], [0.9865064, 0.843707, 0.694], atol=1e-6)
+    np.testing.assert_allclose(errors[4:], [0.46109, 0.28505, 0.1], atol=1e-5)
 
 
 def test_truncated_episode_by_hand():
@@ -128,6 +142,33 @@ def test_weighted_mean_ignores_what_has_no_weight():
     assert weighted_mean(x, jnp.zeros((2, 2))) == 0.0
     gradient = jax.grad(weighted_mean)(x, weights)
     np.testing.assert_array_equal(gradient, [[0.5, 0.0], [0.5, 0.0]])
+
+
+def test_standardized_are_those_that_have_weight():
+    random = np.random.default_rng(0)
+    x = random.normal(2.0, 3.0, size=(6, 4))
+    weights = (random.uniform(size=x.shape) < 0.6).astype(float)
+    live = weights > 0
+    expected = np.where(live, (x - x[live].mean()) / x[live].std(), 0.0)
+    spoilt = np.where(live, x, np.nan)
+    for values in (x, spoilt):
+        got = standardize(jnp.asarray(values, float), jnp.asarray(weights))
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(standardize(jnp.full((3, 1), 5.0), jnp.ones((3, 1))), np.zeros((3, 1)))
+    np.testing.assert_array_equal(standardize(jnp.ones((3, 1)), jnp.zeros((3, 1))), np.zeros((3, 1)))
+
+
+def test_explained_variance():
+    random = np.random.default_rng(0)
+    targets, noise = random.normal(size=(2, 6, 4))
+    weights = (random.uniform(size=targets.shape) < 0.6).astype(float)
+    live = weights > 0
+    predictions = targets + 0.5 * noise + 3.0  # a constant error is explained
+    expected = 1.0 - np.var(0.5 * noise[live]) / np.var(targets[live])
+    got = explained_variance(*(jnp.asarray(x, float) for x in (predictions, targets, weights)))
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    ones = jnp.ones((2, 2))
+    assert explained_variance(jnp.zeros((2, 2)), ones, ones) == 0.0
 
 
 def test_shapes_are_asserted():

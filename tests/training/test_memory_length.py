@@ -21,7 +21,8 @@ def accuracies(core, memory_length, unroll_length, episodes=2000):
     config = A2CConfig(learning_rate=5e-4, unroll_length=unroll_length, torso_sizes=(64, 64))
     environment = MemoryChain(memory_length)
     num_steps = episodes * (memory_length + 2)
-    result = train(make_agent(core=core, config=config), environment, num_steps, num_seeds=3)
+    agent = make_agent(core=core, algorithm="a2c", config=config)
+    result = train(agent, environment, num_steps, num_seeds=3)
     returns = []
     for index in range(3):
         params = result.agent.acting_params(result.seed(index).state)

@@ -1,0 +1,296 @@
+"""Recurrent proximal policy optimisation with a stored memory state and whole sequences per minibatch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple, final
+
+import chex
+import dm_env
+import jax
+import jax.numpy as jnp
+import optax
+
+from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig
+from s5rl.agents.base import AgentState
+from s5rl.compat import global_norm
+from s5rl.losses import (
+    approximate_kl,
+    clipped_square_errors,
+    clipped_surrogate,
+    explained_variance,
+    live_slots,
+    standardize,
+    td_lambda_errors,
+    weighted_mean,
+)
+from s5rl.types import Array, CoreState, Params, PRNGKey, Trajectory
+from s5rl.validation import check_bool, check_number, check_positive
+
+STEP_METRICS = (
+    "loss",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approximate_kl",
+    "clip_fraction",
+    "gradient_norm",
+)
+"""Metrics of each gradient step; an update reports their means."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class PPOConfig(ActorCriticConfig):
+    """Settings of PPO, beside those of every actor-critic.
+
+    Attributes:
+      num_epochs: how often an update goes over its trajectory.
+      num_minibatches: gradient steps of an epoch, each on `num_envs / num_minibatches` whole sequences.
+      gae_lambda: decay of the trace of the advantages, in [0, 1].
+      policy_clip: how far a probability ratio may profitably leave 1.
+      value_clip: how far a value may profitably move in one update; None for any distance.
+      normalize_advantages: whether each minibatch has advantages of mean 0 and standard deviation 1.
+      max_kl: no further epoch of the update once one has a larger KL divergence; None never stops.
+      annealing_updates: the learning rate falls linearly to 0 over the gradient steps of so many whole
+        updates; None keeps it. Steps that `max_kl` leaves out do not count.
+
+    Raises:
+      ValueError: a value is out of its range, or num_minibatches does not divide num_envs.
+    """
+
+    max_gradient_norm: float | None = 0.5
+    num_envs: int = 16
+    unroll_length: int = 128
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    gae_lambda: float = 0.95
+    policy_clip: float = 0.2
+    value_clip: float | None = None
+    normalize_advantages: bool = True
+    max_kl: float | None = None
+    annealing_updates: int | None = None
+
+    def _check_algorithm(self) -> None:
+        check_positive(num_epochs=self.num_epochs, num_minibatches=self.num_minibatches)
+        check_number("gae_lambda", self.gae_lambda, 0, 1)
+        check_number("policy_clip", self.policy_clip, 0, above=True)
+        if self.value_clip is not None:
+            check_number("value_clip", self.value_clip, 0, above=True)
+        check_bool("normalize_advantages", self.normalize_advantages)
+        if self.max_kl is not None:
+            check_number("max_kl", self.max_kl, 0, above=True)
+        if self.annealing_updates is not None:
+            check_positive(annealing_updates=self.annealing_updates)
+        if self.num_envs % self.num_minibatches:
+            raise ValueError(
+                f"num_envs must be a multiple of num_minibatches, got num_envs={self.num_envs} and "
+                f"num_minibatches={self.num_minibatches}."
+            )
+
+    @classmethod
+    def popgym(cls) -> PPOConfig:
+        """Returns the settings of the paper's POPGym experiment: Table 4.
+
+        The table does not say what is observed. Previous action and is-first follow popgym's own baselines,
+        which wrap every environment in `PreviousAction` and `Antialias`.
+        """
+        return cls(
+            learning_rate=5e-5,
+            discount=0.99,
+            entropy_cost=0.0,
+            value_cost=1.0,
+            max_gradient_norm=0.5,
+            num_envs=64,
+            unroll_length=1024,
+            torso_sizes=(128, 256),
+            policy_sizes=(128, 128),
+            value_sizes=(128, 128),
+            activation="leaky_relu",
+            observe_previous_action=True,
+            observe_is_first=True,
+            num_epochs=30,
+            num_minibatches=8,
+            gae_lambda=1.0,
+            policy_clip=0.2,
+        )
+
+
+class Sequences(NamedTuple):
+    """B sequences of T slots, and what stays fixed while an update learns from them."""
+
+    core_state: CoreState
+    """[B, ...] the memory before the first slot."""
+    seen: dm_env.TimeStep
+    """[T, B, ...] what the network saw."""
+    live: Array
+    """[T, B] 0 in dead slots, else 1."""
+    raw_action: Array
+    """[T, B, D]."""
+    log_prob: Array
+    """[T, B] of the action when it was taken."""
+    value: Array
+    """[T, B] before the first gradient step."""
+    advantage: Array
+    """[T, B] GAE(lambda) before the first gradient step."""
+
+    def rows(self, indices: Array) -> Sequences:
+        """Returns the sequences of the given rows."""
+        by_time = jax.tree.map(lambda leaf: leaf[:, indices], self._replace(core_state=()))
+        return by_time._replace(core_state=jax.tree.map(lambda leaf: leaf[indices], self.core_state))
+
+
+class _Progress(NamedTuple):
+    """What an update carries from epoch to epoch."""
+
+    state: AgentState
+    num_epochs: Array
+    """[] done so far."""
+    sums: dict[str, Array]
+    """Of each epoch's mean metrics."""
+    kl: Array
+    """[] of the latest epoch."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class PPOAgent(ActorCriticAgent):
+    """PPO around any core.
+
+    A minibatch holds whole sequences. Each is unrolled with the current parameters from the memory that its
+    actor had before the first slot, and reset where the actor reset it: before the first gradient step,
+    learning computes the probabilities that acting computed, and every ratio is 1.
+
+    Attributes:
+      config: the settings.
+
+    Source: Schulman et al. 2017; Schulman et al. 2016 for GAE.
+    """
+
+    config: PPOConfig = PPOConfig()
+
+    def update(
+        self, state: AgentState, trajectory: Trajectory, key: PRNGKey
+    ) -> tuple[AgentState, dict[str, Array]]:
+        """Takes num_epochs * num_minibatches gradient steps on the trajectory, fewer after a `max_kl` stop.
+
+        Metrics are means over the gradient steps, but for `explained_variance`, of the returns by the values
+        before the first step, and `epochs`, the number of epochs done.
+
+        Raises:
+          ValueError: num_minibatches does not divide the number B of sequences.
+        """
+        config = self.config
+        chex.assert_rank(trajectory.timesteps.step_type, 2)
+        sequences = self._sequences(state.params, trajectory)
+        num_rows = trajectory.timesteps.step_type.shape[1]
+
+        def goes_on(progress: _Progress) -> Array:
+            is_left = progress.num_epochs < config.num_epochs
+            return is_left if config.max_kl is None else is_left & (progress.kl <= config.max_kl)
+
+        def epoch(progress: _Progress) -> _Progress:
+            epoch_key = jax.random.fold_in(key, progress.num_epochs)
+            minibatches = minibatch_rows(epoch_key, num_rows, config.num_minibatches)
+            state, metrics = jax.lax.scan(
+                lambda state, rows: self._gradient_step(state, sequences.rows(rows)),
+                progress.state,
+                minibatches,
+            )
+            means = {name: jnp.mean(metrics[name]) for name in STEP_METRICS}
+            sums = jax.tree.map(jnp.add, progress.sums, means)
+            return _Progress(state, progress.num_epochs + 1, sums, means["approximate_kl"])
+
+        zero = jnp.zeros((), float)
+        start = _Progress(state, jnp.int32(0), dict.fromkeys(STEP_METRICS, zero), zero)
+        end = jax.lax.while_loop(goes_on, epoch, start)
+        returns = sequences.value + sequences.advantage
+        return end.state, {
+            **{name: total / end.num_epochs for name, total in end.sums.items()},
+            "explained_variance": explained_variance(sequences.value, returns, sequences.live),
+            "epochs": end.num_epochs,
+        }
+
+    def _sequences(self, params: Params, trajectory: Trajectory) -> Sequences:
+        """Returns a trajectory with its values and advantages under the parameters that acted.
+
+        The values come from one unroll, not from acting: nobody has acted at the final time step, whose value
+        is needed for the bootstrap.
+        """
+        timesteps, core_state = trajectory.timesteps, trajectory.initial_state.core_state
+        seen = self.inputs.of_trajectory(trajectory)
+        output, _ = self.network.unroll(params, seen, core_state)
+        advantage = td_lambda_errors(
+            timesteps, output.value, discount=self.config.discount, td_lambda=self.config.gae_lambda
+        )
+        return Sequences(
+            core_state=core_state,
+            seen=jax.tree.map(lambda leaf: leaf[:-1], seen),
+            live=live_slots(timesteps),
+            raw_action=trajectory.extras["raw_action"],
+            log_prob=trajectory.extras["log_prob"],
+            value=output.value[:-1],
+            advantage=advantage,
+        )
+
+    def _gradient_step(self, state: AgentState, minibatch: Sequences) -> tuple[AgentState, dict[str, Array]]:
+        gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, minibatch)
+        return self._descend(state, gradients), {**metrics, "gradient_norm": global_norm(gradients)}
+
+    def _loss(self, params: Params, minibatch: Sequences) -> tuple[Array, dict[str, Array]]:
+        """Returns the loss, a mean over the live slots of a minibatch.
+
+        L = mean(-min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t) + value_cost (v_t - G_t)^2
+                 - entropy_cost H_t)
+        """
+        config, head, live = self.config, self.network.head, minibatch.live
+        output, _ = self.network.unroll(params, minibatch.seen, minibatch.core_state)
+        log_prob = head.log_prob(output.policy, minibatch.raw_action)
+        # Selected before exp: an overflow in a dead slot would make the gradient NaN.
+        log_ratio = jnp.where(live > 0, log_prob - minibatch.log_prob, 0.0)
+        ratio = jnp.exp(log_ratio)
+        advantage = minibatch.advantage
+        if config.normalize_advantages:
+            advantage = standardize(advantage, live)
+        surrogate = clipped_surrogate(ratio, advantage, config.policy_clip)
+        returns = minibatch.value + minibatch.advantage
+        square_errors = clipped_square_errors(output.value, minibatch.value, returns, config.value_clip)
+        policy_loss = -weighted_mean(surrogate, live)
+        value_loss = weighted_mean(square_errors, live)
+        entropy = weighted_mean(head.entropy(output.policy), live)
+        loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
+        return loss, {
+            "loss": loss,
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "approximate_kl": weighted_mean(approximate_kl(log_ratio), live),
+            "clip_fraction": weighted_mean((jnp.abs(ratio - 1.0) > config.policy_clip).astype(float), live),
+        }
+
+    @property
+    def _learning_rate(self) -> optax.ScalarOrSchedule:
+        config = self.config
+        if config.annealing_updates is None:
+            return config.learning_rate
+        num_steps = config.annealing_updates * config.num_epochs * config.num_minibatches
+        return optax.linear_schedule(config.learning_rate, 0.0, num_steps)
+
+
+def minibatch_rows(key: PRNGKey, num_rows: int, num_minibatches: int) -> Array:
+    """Returns which sequences each minibatch of an epoch holds, [num_minibatches, rows]: all of them once.
+
+    Args:
+      key: a random key.
+      num_rows: number of sequences of the trajectory.
+      num_minibatches: number of minibatches.
+
+    Raises:
+      ValueError: num_minibatches does not divide num_rows.
+    """
+    if num_rows % num_minibatches:
+        raise ValueError(
+            "the number of environments must be a multiple of num_minibatches, got a trajectory of "
+            f"{num_rows} environments and num_minibatches={num_minibatches}."
+        )
+    return jax.random.permutation(key, num_rows).reshape(num_minibatches, -1)
