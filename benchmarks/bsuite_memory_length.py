@@ -91,7 +91,7 @@ def ours(name: str, core: RecurrentCore, *, compiled: bool) -> Contender:
     agent = make_agent(spec, core=core, algorithm="a2c", config=CONFIG)
 
     def run(steps: int) -> int:
-        return int(train(agent, environment, steps).metrics["step"][-1])
+        return int(train(agent, environment, steps, progress=False).metrics["step"][-1])
 
     return Contender(name, "compiled" if compiled else "host", run)
 

@@ -224,7 +224,13 @@ def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event)
     if settings.environment == "memory_chain":
         environment = make_environment("memory_chain", memory_length=job.length)
         result = train(
-            agent, environment, num_steps, seed=settings.seed, num_seeds=settings.num_seeds, on_chunk=report
+            agent,
+            environment,
+            num_steps,
+            seed=settings.seed,
+            num_seeds=settings.num_seeds,
+            progress=False,  # there is one bar for all runs
+            on_chunk=report,
         )
         metrics = {
             name: np.reshape(column, (settings.num_seeds, -1)) for name, column in result.metrics.items()
@@ -235,8 +241,9 @@ def run(settings: Settings, job: Job, progress: Progress, stop: threading.Event)
             folder = bsuite_folder(settings, job.name, job.unroll, seed)
             name = f"bsuite/memory_len/{ALL_LENGTHS.index(job.length)}"
             environment = make_environment(name, results_dir=folder, overwrite=True)
-            results.append(train(agent, environment, num_steps, seed=seed, on_chunk=report).metrics)
-        metrics = {name: np.stack([result[name] for result in results]) for name in results[0]}
+            result = train(agent, environment, num_steps, seed=seed, progress=False, on_chunk=report)
+            results.append(result.metrics)
+        metrics = {name: np.stack([columns[name] for columns in results]) for name in results[0]}
     progress.remove_task(task)
     speed = clock.read()
     return [

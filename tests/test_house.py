@@ -17,12 +17,18 @@ MAY_IMPORT = {
     "compat": set(),
     "validation": set(),
     "types": {"compat", "validation"},
+    "key_data": {"types"},
+    "references": set(),
+    "description": {"references"},
     "losses": {"compat", "validation", "types"},
-    "envs": {"compat", "validation", "types"},
+    "envs": {"compat", "validation", "types", "key_data"},
     "cores": {"compat", "validation", "types"},
     "networks": {"compat", "validation", "types", "cores"},
     "agents": {"compat", "validation", "types", "cores", "networks", "losses"},
-    "training": {"compat", "validation", "types", "cores", "networks", "agents", "losses", "envs"},
+    "training": {
+        *("compat", "validation", "types", "key_data", "references", "description"),
+        *("cores", "networks", "agents", "losses", "envs"),
+    },
 }
 """What each part of s5rl may import beside itself; compat holds what differs between versions of packages."""
 UNBOUND = {"__init__", "__main__", "acme", "cli", "conformance", "console", "envs_command", "plots"}

@@ -12,7 +12,7 @@ import numpy as np
 import tree
 
 from s5rl.envs.dm_env_adapter import from_dm_env, to_action
-from s5rl.types import Action, Specs
+from s5rl.types import Action, PyTree, Specs
 
 
 class BatchedEnvironment(abc.ABC):
@@ -52,13 +52,33 @@ class BatchedEnvironment(abc.ABC):
         """Returns the spec of one action, without a batch axis."""
 
     @abc.abstractmethod
+    def get_state(self) -> PyTree:
+        """Returns all that decides what follows, random numbers included.
+
+        Returns:
+          A nest of numpy arrays, of the same structure, shapes and dtypes at all times; None where the
+          environments cannot tell.
+        """
+
+    @abc.abstractmethod
+    def set_state(self, state: PyTree) -> None:
+        """Goes back to where `get_state` returned a state, which is not None.
+
+        The next `step` returns what it would have returned then.
+        """
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Frees what the environments hold."""
 
 
 @final
 class DmEnvBatch(BatchedEnvironment):
-    """A list of dm_env environments, stepped one after the other."""
+    """A list of dm_env environments, stepped one after the other.
+
+    It has a state where each of them has the methods `get_state()` and `set_state(state)`, with a nest of
+    arrays and numbers that keeps its structure and shapes, as those of `as_dm_env` have.
+    """
 
     def __init__(self, environments: Sequence[dm_env.Environment]) -> None:
         """Wraps the environments; they belong to the batch from now on.
@@ -113,6 +133,25 @@ class DmEnvBatch(BatchedEnvironment):
         """Returns the spec of one action, without a batch axis."""
         return self._action_spec
 
+    def get_state(self) -> PyTree:
+        """Returns the states of all environments; None where one has no such methods."""
+        if not all(_has_state(environment) for environment in self._environments):
+            return None
+        members: list[Any] = list(self._environments)
+        return jax.tree.map(np.array, tuple(member.get_state() for member in members))
+
+    def set_state(self, state: PyTree) -> None:
+        """Goes back to where `get_state` returned the state.
+
+        Raises:
+          ValueError: it is not the state of so many environments.
+        """
+        if not isinstance(state, tuple) or len(state) != self.num_envs:
+            raise ValueError(f"state must be that of {self.num_envs} environments, from get_state().")
+        members: list[Any] = list(self._environments)
+        for member, member_state in zip(members, state, strict=True):
+            member.set_state(member_state)
+
     def close(self) -> None:
         """Closes every environment."""
         for environment in self._environments:
@@ -121,6 +160,10 @@ class DmEnvBatch(BatchedEnvironment):
     def _stack(self, timesteps: list[dm_env.TimeStep]) -> dm_env.TimeStep:
         rows = [from_dm_env(timestep, self._observation_spec) for timestep in timesteps]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def _has_state(environment: dm_env.Environment) -> bool:
+    return all(callable(getattr(environment, name, None)) for name in ("get_state", "set_state"))
 
 
 def _check_members(environments: tuple[dm_env.Environment, ...]) -> None:

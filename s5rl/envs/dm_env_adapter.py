@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, final
 
@@ -14,7 +15,8 @@ from dm_env import specs
 
 from s5rl.envs.base import JaxEnvironment
 from s5rl.envs.stream import Stream, advance_stream, restart_stream, start_stream
-from s5rl.types import Action, PRNGKey, Specs
+from s5rl.key_data import keys_to_numbers, numbers_to_keys
+from s5rl.types import Action, PRNGKey, PyTree, Specs
 
 
 def as_dm_env(environment: JaxEnvironment, seed: int | PRNGKey) -> dm_env.Environment:
@@ -71,6 +73,33 @@ class JaxDmEnv(dm_env.Environment):
     def action_spec(self) -> Specs:
         """Returns the spec of an action."""
         return self._environment.action_spec()
+
+    def get_state(self) -> PyTree:
+        """Returns where the stream is, as a tuple of numpy arrays.
+
+        Raises:
+          RuntimeError: no episode has begun yet.
+        """
+        if self._stream is None:
+            raise RuntimeError("there is no state before the first reset().")
+        return tuple(np.array(leaf) for leaf in jax.tree.leaves(keys_to_numbers(self._stream)))
+
+    def set_state(self, state: PyTree) -> None:
+        """Goes back to where `get_state` returned the state.
+
+        Args:
+          state: from an adapter of an equal environment.
+
+        Raises:
+          ValueError: it is the state of another environment.
+        """
+        like = jax.eval_shape(functools.partial(start_stream, self._environment), self._key)
+        expected, structure = jax.tree.flatten(jax.eval_shape(keys_to_numbers, like))
+        found = [np.asarray(leaf) for leaf in state]
+        if [(leaf.shape, leaf.dtype) for leaf in found] != [(leaf.shape, leaf.dtype) for leaf in expected]:
+            raise ValueError(f"state must be that of {self._environment}, from get_state().")
+        numbers = jax.tree.unflatten(structure, [jnp.array(leaf) for leaf in found])
+        self._stream = numbers_to_keys(numbers, like)
 
     def _move_to(self, stream: Stream) -> dm_env.TimeStep:
         self._stream = stream

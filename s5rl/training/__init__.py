@@ -1,6 +1,7 @@
 """Training and evaluation: the only place where agents meet environments."""
 
 from s5rl.training.metrics import Columns as Columns
+from s5rl.training.metrics import max_mean_episodic_return as max_mean_episodic_return
 from s5rl.training.evaluate import Evaluation as Evaluation
 from s5rl.training.evaluate import evaluate as evaluate
 from s5rl.training.rollout import Actors as Actors
@@ -8,3 +9,10 @@ from s5rl.training.rollout import rollout as rollout
 from s5rl.training.rollout import start_actors as start_actors
 from s5rl.training.train import TrainResult as TrainResult
 from s5rl.training.train import train as train
+from s5rl.training.loggers import Logger as Logger
+from s5rl.training.loggers import TensorBoardLogger as TensorBoardLogger
+from s5rl.training.loggers import WandbLogger as WandbLogger
+from s5rl.training.checkpoints import CheckpointError as CheckpointError
+from s5rl.training.interrupts import TrainingInterrupted as TrainingInterrupted
+from s5rl.training.run import NonFiniteError as NonFiniteError
+from s5rl.training.run_directory import RunDirectoryError as RunDirectoryError

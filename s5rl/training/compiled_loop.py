@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import JaxEnvironment
 from s5rl.training.keys import RunKeys, run_keys
+from s5rl.training.loop import Loop, Snapshot
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.rollout import Actors, rollout, start_actors
 from s5rl.types import Array
@@ -31,45 +31,61 @@ class RunState(NamedTuple):
     num_updates: Array
 
 
-def run_compiled(
-    agent: Agent,
-    environment: JaxEnvironment,
-    *,
-    num_updates: int,
-    num_envs: int,
-    seeds: np.ndarray,
-    on_chunk: Callable[[int, Columns], None] | None,
-) -> tuple[AgentState, Columns]:
-    """Trains; see `s5rl.training.train`.
+@final
+class CompiledLoop(Loop):
+    """Acting, learning and resetting in one compiled program; several seeds side by side under vmap."""
 
-    Args:
-      agent: bound to the environment.
-      environment: the environment.
-      num_updates: number of updates.
-      num_envs: number of environments.
-      seeds: [] for one run, [S] for several under vmap.
-      on_chunk: called after each chunk with the number of updates done and the chunk's metrics.
+    def __init__(self, agent: Agent, environment: JaxEnvironment, num_envs: int, seeds: np.ndarray) -> None:
+        """Begins a run.
 
-    Returns:
-      The agent's state and the metrics, with a leading axis [S] where seeds have one.
-    """
-    chunk_length = max(1, SLOTS_BETWEEN_VISITS // (num_envs * agent.config.unroll_length))
-    if seeds.ndim:
-        runs = [_start(agent, environment, num_envs, jnp.asarray(seed)) for seed in seeds]
-        run, run_chunk = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs), _run_chunk_seeds
-    else:
-        run, run_chunk = _start(agent, environment, num_envs, jnp.asarray(seeds)), _run_chunk
-        # A buffer may be donated once only, and some states begin with one array in two places.
-        run = jax.tree.map(jnp.copy, run)
-    chunks: list[Columns] = []
-    for done in range(0, num_updates, chunk_length):
-        length = min(chunk_length, num_updates - done)
-        run, columns = run_chunk(agent, environment, chunk_length, run, length)
-        chunks.append({name: column[..., :length] for name, column in jax.device_get(columns).items()})
-        if on_chunk is not None:
-            on_chunk(done + length, chunks[-1])
-    metrics = {name: np.concatenate([chunk[name] for chunk in chunks], axis=-1) for name in chunks[0]}
-    return run.agent_state, metrics
+        Args:
+          agent: bound to the environment.
+          environment: the environment.
+          num_envs: number of environments.
+          seeds: [] for one run, [S] for several.
+        """
+        self._agent, self._environment, self._num_envs = agent, environment, num_envs
+        if seeds.ndim:
+            runs = [_start(agent, environment, num_envs, jnp.asarray(seed)) for seed in seeds]
+            self._run = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
+            self._run_chunk = _run_chunk_seeds
+        else:
+            run = _start(agent, environment, num_envs, jnp.asarray(seeds))
+            # A buffer may be donated once only, and some states begin with one array in two places.
+            self._run = jax.tree.map(jnp.copy, run)
+            self._run_chunk = _run_chunk
+
+    @property
+    def agent(self) -> Agent:
+        """The agent, bound to the environment."""
+        return self._agent
+
+    @property
+    def num_envs(self) -> int:
+        """Number of environments that act in parallel."""
+        return self._num_envs
+
+    @property
+    def chunk_length(self) -> int:
+        """The most updates between two visits of the host."""
+        return max(1, SLOTS_BETWEEN_VISITS // (self._num_envs * self._agent.config.unroll_length))
+
+    def advance(self, num_updates: int) -> Columns:
+        """Trains on; see `Loop.advance`."""
+        self._run, columns = self._run_chunk(
+            self._agent, self._environment, self.chunk_length, self._run, num_updates
+        )
+        return {name: column[..., :num_updates] for name, column in jax.device_get(columns).items()}
+
+    def snapshot(self) -> Snapshot:
+        """Returns copies, since the next chunk takes the arrays of this one."""
+        run = jax.tree.map(jnp.copy, self._run)
+        return Snapshot(run.agent_state, run._replace(agent_state=()))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to where a snapshot was taken."""
+        run = snapshot.run_state._replace(agent_state=snapshot.agent_state)
+        self._run = jax.tree.map(jnp.copy, run)
 
 
 def _start(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array) -> RunState:

@@ -12,12 +12,15 @@ import numpy as np
 
 from s5rl.agents import Agent
 from s5rl.envs import BatchedEnvironment, JaxEnvironment, advance_stream
+from s5rl.training.environments import TrainingEnvironment, as_batch
 from s5rl.training.keys import RunKeys, check_seed, row_keys, run_keys
 from s5rl.training.metrics import EpisodeTracker, start_tracker
 from s5rl.training.rollout import Actors, start_actors
-from s5rl.training.train import TrainingEnvironment, as_batch
 from s5rl.types import ActorState, ActOutput, Array, EnvironmentSpec, Params, PRNGKey
 from s5rl.validation import check_positive
+
+MAX_EPISODE_LENGTH = 100_000
+"""After so many steps an episode is taken to have no end."""
 
 
 class Evaluation(NamedTuple):
@@ -36,7 +39,7 @@ def evaluate(
     num_episodes: int,
     seed: int = 0,
     *,
-    max_episode_length: int = 100_000,
+    max_episode_length: int = MAX_EPISODE_LENGTH,
 ) -> Evaluation:
     """Runs whole episodes with the most probable actions.
 
@@ -61,7 +64,11 @@ def evaluate(
     check_seed(seed)
     if isinstance(environment, JaxEnvironment):
         agent = agent.bind(EnvironmentSpec.from_environment(environment))
-        return _evaluate_compiled(agent, params, environment, num_episodes, seed, max_episode_length)
+        tracker, ended = jax.device_get(
+            _run_episodes(agent, environment, num_episodes, params, run_keys(seed), max_episode_length)
+        )
+        check_ended(ended, max_episode_length)
+        return Evaluation(tracker.episode_return, tracker.episode_length)
     batch = as_batch(environment)
     agent = agent.bind(EnvironmentSpec.from_environment(batch))
     return _evaluate_on_host(agent, params, batch, num_episodes, seed, max_episode_length)
@@ -76,31 +83,28 @@ class _Episodes(NamedTuple):
     """bool [episodes]: whether the first episode of the row has ended."""
 
 
-def _evaluate_compiled(
-    agent: Agent,
-    params: Params,
-    environment: JaxEnvironment,
-    num_episodes: int,
-    seed: int,
-    max_episode_length: int,
-) -> Evaluation:
-    tracker, done = jax.device_get(
-        _run_episodes(agent, environment, num_episodes, params, run_keys(seed), max_episode_length)
-    )
-    if not done.all():
-        raise _endless(max_episode_length)
-    return Evaluation(tracker.episode_return, tracker.episode_length)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _run_episodes(
+def run_episodes(
     agent: Agent,
     environment: JaxEnvironment,
     num_episodes: int,
     params: Params,
     keys: RunKeys,
-    max_episode_length: Array,
+    max_episode_length: Array | int,
 ) -> tuple[EpisodeTracker, Array]:
+    """Runs one episode in each of several environments, side by side.
+
+    Args:
+      agent: bound to the environment.
+      environment: the environment.
+      num_episodes: number N of episodes.
+      params: from `agent.acting_params`.
+      keys: of everything random.
+      max_episode_length: steps after which all of them are stopped.
+
+    Returns:
+      Returns and lengths [N], and bool [N], whether the episode has ended.
+    """
+
     def unfinished(episodes: _Episodes) -> Array:
         return ~episodes.done.all() & (episodes.tracker.episode_length.max() < max_episode_length)
 
@@ -151,6 +155,15 @@ def _evaluate_on_host(
         if (lengths[unfinished] >= max_episode_length).any():
             raise _endless(max_episode_length)
     return Evaluation(*(np.array(column) for column in zip(*finished, strict=True)))
+
+
+_run_episodes = jax.jit(run_episodes, static_argnums=(0, 1, 2))
+
+
+def check_ended(ended: np.ndarray, max_episode_length: int = MAX_EPISODE_LENGTH) -> None:
+    """Raises a RuntimeError unless every episode has ended."""
+    if not ended.all():
+        raise _endless(max_episode_length)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -22,6 +22,8 @@ class RunKeys(NamedTuple):
     """[] from which each environment's acting key is folded."""
     updates: PRNGKey
     """[] from which each update's key is folded."""
+    evaluations: PRNGKey
+    """[] from which each periodic evaluation's keys are folded."""
 
 
 def check_seed(seed: Any) -> None:
@@ -32,7 +34,12 @@ def check_seed(seed: Any) -> None:
 
 def run_keys(seed: int | jax.Array) -> RunKeys:
     """Returns the keys of a run with this seed."""
-    return RunKeys(*jax.random.split(jax.random.key(seed), 4))
+    return split_run_keys(jax.random.key(seed))
+
+
+def split_run_keys(key: PRNGKey) -> RunKeys:
+    """Returns independent keys made of one."""
+    return RunKeys(*jax.random.split(key, len(RunKeys._fields)))
 
 
 def row_keys(key: PRNGKey, num_envs: int) -> PRNGKey:

@@ -15,6 +15,14 @@ Columns = dict[str, np.ndarray]
 """Metrics by name: [updates], or [seeds, updates]."""
 
 
+NAN_INPUTS = "nan_inputs"
+"""The metric that a run is stopped by; it is 0 in all others, and not reported."""
+EPISODE_METRICS = ("steps", "episodes", "episode_return", "episode_length")
+"""What is reported of every update, before the metrics of the algorithm."""
+MAY_BE_NAN = ("episode_return", "episode_length", "explained_variance")
+"""Metrics that are NaN where there is nothing to take the mean of."""
+
+
 class EpisodeTracker(NamedTuple):
     """What the running episodes have collected so far, [B] each."""
 
@@ -38,7 +46,8 @@ def track_episodes(
 
     Returns:
       The next tracker, and scalar metrics: `steps` (real environment steps), `episodes` (that ended),
-      `episode_return` and `episode_length` (means over those, NaN where none ended).
+      `episode_return` and `episode_length` (means over those, NaN where none ended), and `nan_inputs`
+      (numbers that are NaN in observations and rewards).
     """
 
     def body(
@@ -54,10 +63,30 @@ def track_episodes(
     steps = jax.tree.map(lambda leaf: leaf[1:], timesteps)
     tracker, (so_far, ended) = jax.lax.scan(body, tracker, steps._replace(observation=()))
     episodes = jnp.sum(ended)
+    seen = (timesteps.observation, timesteps.reward)
     metrics = {
+        NAN_INPUTS: jnp.asarray(sum(jnp.sum(jnp.isnan(leaf)) for leaf in jax.tree.leaves(seen))),
         "steps": jnp.sum(~steps.first()),
         "episodes": episodes,
         "episode_return": jnp.sum(ended * so_far.episode_return) / episodes,
         "episode_length": jnp.sum(ended * so_far.episode_length) / episodes,
     }
     return tracker, metrics
+
+
+def max_mean_episodic_return(metrics: Columns) -> np.ndarray:
+    """Returns the largest mean return of an update's episodes: POPGym's MMER, [] or [seeds].
+
+    mmer = max_u mean(returns of the episodes that ended in update u)
+
+    NaN where no episode ended. A mean over few episodes is noisy, and so is the largest of them: compare only
+    runs with equal numbers of environments and slots in an update.
+
+    Args:
+      metrics: columns [updates] or [seeds, updates] with `episode_return`.
+
+    Source: Morad et al. 2023; Lu et al. 2023, Table 6.
+    """
+    returns = np.where(np.isnan(metrics["episode_return"]), -np.inf, metrics["episode_return"])
+    highest = returns.max(axis=-1, initial=-np.inf)
+    return np.where(np.isneginf(highest), np.nan, highest)

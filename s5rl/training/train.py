@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, final
+from typing import final
 
-import dm_env
 import jax
 import numpy as np
 
 from s5rl.agents import Agent, AgentState
-from s5rl.envs import BatchedEnvironment, DmEnvBatch, JaxEnvironment
-from s5rl.training.compiled_loop import run_compiled
-from s5rl.training.host_loop import run_on_host
+from s5rl.envs import BatchedEnvironment, JaxEnvironment
+from s5rl.training.compiled_loop import CompiledLoop
+from s5rl.training.environments import TrainingEnvironment, as_batch
+from s5rl.training.host_loop import HostLoop
 from s5rl.training.keys import check_seed
-from s5rl.training.metrics import Columns
+from s5rl.training.loggers import Logger
+from s5rl.training.loop import Loop
+from s5rl.training.metrics import Columns, max_mean_episodic_return
+from s5rl.training.periodic_evaluation import PeriodicEvaluation
+from s5rl.training.run import Run, Watch
+from s5rl.training.run_directory import RunDirectory, describe_run
 from s5rl.types import EnvironmentSpec
-from s5rl.validation import check_positive
-
-TrainingEnvironment: TypeAlias = (
-    JaxEnvironment | BatchedEnvironment | dm_env.Environment | Sequence[dm_env.Environment]
-)
+from s5rl.validation import check_number, check_positive
 
 
 @final
@@ -36,16 +38,25 @@ class TrainResult:
         seed axis.
       metrics: columns by name, one row an update, [updates] or [seeds, updates]: `step` (environment steps
         until then), `steps`, `episodes`, `episode_return`, `episode_length`, and those of the algorithm.
+      evaluations: columns by name, one row a periodic evaluation, [evaluations] or [seeds, evaluations]:
+        `step`, `episode_return` and `episode_length` (means over the episodes) and `episode_return_std`
+        (deviation between them); empty where there was none.
     """
 
     agent: Agent
     state: AgentState
     metrics: Columns
+    evaluations: Columns
 
     @property
     def num_seeds(self) -> int | None:
         """Number of seeds, None where there is no seed axis."""
         return self.metrics["step"].shape[0] if self.metrics["step"].ndim == 2 else None
+
+    @property
+    def mmer(self) -> np.ndarray:
+        """The max-mean episodic return, [] or [seeds]; see `max_mean_episodic_return`."""
+        return max_mean_episodic_return(self.metrics)
 
     def seed(self, index: int) -> TrainResult:
         """Returns the result of one of several seeds.
@@ -64,6 +75,7 @@ class TrainResult:
             agent=self.agent,
             state=jax.tree.map(lambda leaf: leaf[index], self.state),
             metrics={name: column[index] for name, column in self.metrics.items()},
+            evaluations={name: column[index] for name, column in self.evaluations.items()},
         )
 
 
@@ -75,6 +87,13 @@ def train(
     *,
     num_seeds: int = 1,
     num_envs: int | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
+    evaluate_every: int | None = None,
+    num_evaluation_episodes: int = 20,
+    evaluation_environment: TrainingEnvironment | None = None,
+    loggers: Sequence[Logger] = (),
+    progress: bool = True,
     on_chunk: Callable[[int, Columns], None] | None = None,
 ) -> TrainResult:
     """Trains an agent.
@@ -82,6 +101,11 @@ def train(
     A JaxEnvironment is trained on in one compiled program; every other environment is stepped on the host,
     with the same agent. Training ends after ceil(num_steps / (num_envs * unroll_length)) updates; slots
     behind the end of an episode count there, so that slightly fewer environment steps are done.
+
+    With a directory the run can be stopped at any time, even killed, and the same call goes on from the last
+    checkpoint; a larger `num_steps` prolongs it. What comes out is bit for bit what a run without a stop
+    gives (on the same machine), with every JaxEnvironment and with environments on the host that can tell
+    their state; others begin new episodes.
 
     Args:
       agent: bound to the environment, or not bound yet.
@@ -91,72 +115,104 @@ def train(
       num_seeds: number of runs under vmap, with seeds seed, seed + 1, ...; only with a JaxEnvironment.
       num_envs: number of environments; None for the config's. Environments on the host bring their own
         number, whatever the config says.
+      directory: folder for checkpoints, tables (CSV and JSON lines) and summary; made if there is none. One
+        that holds this run continues it.
+      checkpoint_seconds: least time between two checkpoints; there is one at the end in any case.
+      evaluate_every: number of slots over all environments between two evaluations, rounded up to whole
+        updates; None for none.
+      num_evaluation_episodes: number of episodes of each evaluation.
+      evaluation_environment: where to evaluate; None for the same JaxEnvironment. Environments on the host
+        are amid their episodes, so that there another one has to be given.
+      loggers: told of every update and evaluation; see `s5rl.training.Logger`.
+      progress: whether to show a progress bar on stderr.
       on_chunk: called from time to time with the number of updates done and the metrics since the last call.
 
     Returns:
-      The bound agent, its state, and the metrics.
+      The bound agent, its state, and the metrics and evaluations of the whole run.
 
     Raises:
       TypeError: the environment is none of these.
       ValueError: an argument is out of its range, or does not go with this environment.
+      DescriptionError: there is a directory, and the agent or the environment cannot be stored, as with a
+        lambda.
+      RunDirectoryError: the directory cannot be written to, or holds another run, whose differences it
+        names.
+      CheckpointError: a checkpoint is damaged or cannot be written.
+      NonFiniteError: the loss, another metric, an observation or a reward is not finite.
+      TrainingInterrupted: Ctrl-C with a directory: everything is saved, and the message says how to go on.
     """
-    check_positive(num_steps=num_steps, num_seeds=num_seeds)
+    check_positive(num_steps=num_steps, num_seeds=num_seeds, num_evaluation_episodes=num_evaluation_episodes)
+    check_number("checkpoint_seconds", checkpoint_seconds, 0)
     check_seed(seed)
     check_seed(seed + num_seeds - 1)
+    if evaluate_every is not None:
+        check_positive(evaluate_every=evaluate_every)
+    target = environment if isinstance(environment, JaxEnvironment) else as_batch(environment)
+    num_envs = _check_num_envs(agent, target, num_envs, num_seeds)
+    agent = agent.bind(EnvironmentSpec.from_environment(target))
+    seeds = np.asarray(seed if num_seeds == 1 else seed + np.arange(num_seeds))
+    slots = num_envs * agent.config.unroll_length
+    evaluation = None
+    if evaluate_every is not None:
+        evaluation = PeriodicEvaluation(
+            agent,
+            _evaluation_environment(target, evaluation_environment),
+            every=math.ceil(evaluate_every / slots),
+            num_episodes=num_evaluation_episodes,
+            seeds=seeds,
+        )
+    run_directory = None
+    if directory is not None:
+        description = describe_run(agent, target, np.atleast_1d(seeds).tolist(), num_envs)
+        run_directory = RunDirectory(directory, description)
+    try:
+        loop: Loop
+        if isinstance(target, JaxEnvironment):
+            loop = CompiledLoop(agent, target, num_envs, seeds)
+        else:
+            loop = HostLoop(agent, target, seed)
+        run = Run(
+            loop,
+            np.atleast_1d(seeds).tolist(),
+            has_seed_axis=bool(seeds.ndim),
+            evaluation=evaluation,
+            directory=run_directory,
+            checkpoint_seconds=checkpoint_seconds,
+            watch=Watch(loggers, progress, on_chunk),
+        )
+        run.restore()
+        run.go_on(math.ceil(num_steps / slots))
+    finally:
+        if run_directory is not None:
+            run_directory.close()
+    return TrainResult(agent, loop.snapshot().agent_state, run.metrics.columns(), run.evaluations.columns())
+
+
+def _check_num_envs(
+    agent: Agent, environment: JaxEnvironment | BatchedEnvironment, num_envs: int | None, num_seeds: int
+) -> int:
+    """Returns the number of environments that act."""
     if isinstance(environment, JaxEnvironment):
         num_envs = agent.config.num_envs if num_envs is None else num_envs
         check_positive(num_envs=num_envs)
-        agent = agent.bind(EnvironmentSpec.from_environment(environment))
-        state, metrics = run_compiled(
-            agent,
-            environment,
-            num_updates=_num_updates(agent, num_steps, num_envs),
-            num_envs=num_envs,
-            seeds=np.asarray(seed if num_seeds == 1 else seed + np.arange(num_seeds)),
-            on_chunk=on_chunk,
+        return num_envs
+    if num_seeds != 1:
+        raise ValueError(f"num_seeds must be 1 on host environments, got {num_seeds}: start several runs.")
+    if num_envs not in (None, environment.num_envs):
+        raise ValueError(
+            f"num_envs must be None or {environment.num_envs}, the number of those given, got {num_envs}."
         )
-    else:
-        batch = as_batch(environment)
-        if num_seeds != 1:
-            raise ValueError(
-                f"num_seeds must be 1 on host environments, got {num_seeds}: start several runs."
-            )
-        if num_envs not in (None, batch.num_envs):
-            raise ValueError(
-                f"num_envs must be None or {batch.num_envs}, the number of those given, got {num_envs}."
-            )
-        agent = agent.bind(EnvironmentSpec.from_environment(batch))
-        state, metrics = run_on_host(
-            agent,
-            batch,
-            num_updates=_num_updates(agent, num_steps, batch.num_envs),
-            seed=seed,
-            on_chunk=on_chunk,
+    return environment.num_envs
+
+
+def _evaluation_environment(
+    training: JaxEnvironment | BatchedEnvironment, given: TrainingEnvironment | None
+) -> JaxEnvironment | BatchedEnvironment:
+    if given is None:
+        if isinstance(training, JaxEnvironment):
+            return training
+        raise ValueError(
+            "evaluation_environment must be given with evaluate_every where the environment lives on the "
+            "host: the one that is trained on is amid its episodes."
         )
-    # Counted on the host: a long run has more steps than an int32 holds.
-    return TrainResult(
-        agent, state, {"step": np.cumsum(metrics["steps"], axis=-1, dtype=np.int64), **metrics}
-    )
-
-
-def as_batch(
-    environment: BatchedEnvironment | dm_env.Environment | Sequence[dm_env.Environment],
-) -> BatchedEnvironment:
-    """Returns any host environment as a BatchedEnvironment.
-
-    Raises:
-      TypeError: it is no environment.
-    """
-    if isinstance(environment, BatchedEnvironment):
-        return environment
-    members = [environment] if isinstance(environment, dm_env.Environment) else environment
-    if not isinstance(members, list | tuple) or not all(isinstance(e, dm_env.Environment) for e in members):
-        raise TypeError(
-            "environment must be a JaxEnvironment, a BatchedEnvironment, a dm_env.Environment or a list of "
-            f"those, got {environment!r}."
-        )
-    return DmEnvBatch(members)
-
-
-def _num_updates(agent: Agent, num_steps: int, num_envs: int) -> int:
-    return math.ceil(num_steps / (num_envs * agent.config.unroll_length))
+    return given if isinstance(given, JaxEnvironment) else as_batch(given)

@@ -76,8 +76,8 @@ def test_instances_classes_and_factories_are_loaded(my_cores):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_cores", "expected MODULE:CORE.*'my_cores'"),
-        ("my_cores:", "expected MODULE:CORE"),
+        ("my_cores", "expected MODULE:NAME.*'my_cores'"),
+        ("my_cores:", "expected MODULE:NAME"),
         ("no_such_module:Core", "importing 'no_such_module' failed: ModuleNotFoundError"),
         ("no_such_file.py:Core", "there is no file 'no_such_file.py'"),
         ("my_cores:make_gro", "has no 'make_gro'; did you mean make_gru"),

@@ -1,0 +1,57 @@
+"""What both loops are: a run that goes on by whole updates."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+from s5rl.agents import Agent, AgentState
+from s5rl.training.metrics import Columns
+from s5rl.types import PyTree
+
+
+class Snapshot(NamedTuple):
+    """Everything that a run carries from one update to the next, in nests of arrays."""
+
+    agent_state: AgentState
+    """What was learned; all that a policy needs."""
+    run_state: PyTree
+    """Environments, memories, random keys and counts."""
+
+
+class Loop(abc.ABC):
+    """A run in memory; files, logs and the screen are not its business."""
+
+    @property
+    @abc.abstractmethod
+    def agent(self) -> Agent:
+        """The agent, bound to the environment."""
+
+    @property
+    @abc.abstractmethod
+    def num_envs(self) -> int:
+        """Number of environments that act in parallel."""
+
+    @property
+    @abc.abstractmethod
+    def chunk_length(self) -> int:
+        """The most updates between two visits of the host."""
+
+    @abc.abstractmethod
+    def advance(self, num_updates: int) -> Columns:
+        """Trains on.
+
+        Args:
+          num_updates: from 1 to `chunk_length`.
+
+        Returns:
+          The metrics [num_updates], or [seeds, num_updates] with several seeds.
+        """
+
+    @abc.abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Returns what `restore` needs to go on from here."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to where a snapshot was taken."""

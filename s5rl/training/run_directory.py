@@ -1,0 +1,189 @@
+"""The folder of a run: what runs, its checkpoints, its tables and its summary."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import jax
+import numpy as np
+from filelock import FileLock, Timeout
+
+from s5rl.agents import Agent
+from s5rl.description import Description, describe, differences
+from s5rl.envs import BatchedEnvironment, JaxEnvironment
+from s5rl.training.checkpoints import CheckpointError, Checkpoints
+from s5rl.training.metrics import Columns, max_mean_episodic_return
+from s5rl.training.tables import EVALUATIONS, METRICS, FileLogger, table_paths
+
+RUN_FILE, SUMMARY_FILE, CHECKPOINTS_FOLDER, LOCK_FILE = "run.json", "summary.json", "checkpoints", "lock"
+
+
+class RunDirectoryError(RuntimeError):
+    """A folder that cannot hold the run, or holds another one."""
+
+
+def describe_run(
+    agent: Agent, environment: JaxEnvironment | BatchedEnvironment, seeds: Sequence[int], num_envs: int
+) -> Description:
+    """Returns what a run is, as JSON; two runs of equal descriptions do the same.
+
+    Args:
+      agent: bound to the environment.
+      environment: environments on the host are described by their class and specs only.
+      seeds: of the run.
+      num_envs: number of environments.
+
+    Raises:
+      DescriptionError: something in the agent or the environment cannot be imported again, such as a lambda.
+    """
+    if isinstance(environment, JaxEnvironment):
+        described = describe(environment, "environment")
+    else:
+        described = {"host": f"{type(environment).__module__}:{type(environment).__qualname__}"}
+    return {
+        "agent": describe(agent, "agent"),
+        "environment": described,
+        "seeds": list(seeds),
+        "num_envs": num_envs,
+    }
+
+
+@final
+class RunDirectory:
+    """A folder in which one process at a time trains one run.
+
+    Attributes:
+      path: the folder.
+      checkpoints: what the run can be continued from.
+      tables: where its numbers go.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], description: Description) -> None:
+        """Opens a folder for a run, and makes it where there is none.
+
+        Args:
+          path: the folder.
+          description: what runs, from `describe_run`.
+
+        Raises:
+          RunDirectoryError: it cannot be written to, another process trains there, or it holds another run.
+        """
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / LOCK_FILE, timeout=0)
+            self._lock.acquire()
+        except Timeout as error:
+            raise RunDirectoryError(f"another process trains in directory {self.path} now.") from error
+        except OSError as error:
+            raise RunDirectoryError(
+                f"directory must be a folder that can be written to, got {self.path}: {error}."
+            ) from error
+        try:
+            self._claim(description)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.checkpoints = Checkpoints(self.path / CHECKPOINTS_FOLDER)
+        self.tables = FileLogger(self.path)
+
+    def write_summary(self, num_updates: int, metrics: Columns) -> None:
+        """Writes how far the run is, and its max-mean episodic return.
+
+        Args:
+          num_updates: updates done.
+          metrics: columns of the whole run so far, [updates] or [seeds, updates].
+        """
+        mmer = np.atleast_1d(max_mean_episodic_return(metrics)).astype(float)
+
+        def number(value: float) -> float | None:
+            return float(value) if np.isfinite(value) else None  # JSON has no NaN
+
+        summary = {
+            "updates": num_updates,
+            "steps": np.atleast_1d(metrics["step"][..., -1]).tolist(),
+            "mmer": {
+                "mean": number(mmer.mean()),
+                "std": number(mmer.std()),
+                "seeds": [number(value) for value in mmer],
+            },
+        }
+        write_json(self.path / SUMMARY_FILE, summary)
+
+    def close(self) -> None:
+        """Lets go of the folder."""
+        self.tables.close()
+        self.checkpoints.close()
+        self._lock.release()
+
+    def _claim(self, description: Description) -> None:
+        """Writes down what runs here, or compares it with what does."""
+        if (self.path / RUN_FILE).exists():
+            self._compare(description)
+            return
+        tables = [path for table in (METRICS, EVALUATIONS) for path in table_paths(self.path, table)]
+        found = [path.name for path in (self.path / CHECKPOINTS_FOLDER, *tables) if path.exists()]
+        if found:
+            raise RunDirectoryError(
+                f"directory {self.path} holds {', '.join(found)} but no {RUN_FILE}: give a folder that is "
+                "new, or that of a run."
+            )
+        versions = {"jax": jax.__version__}
+        try:
+            write_json(self.path / RUN_FILE, {"versions": versions, "run": description})
+        except OSError as error:
+            raise RunDirectoryError(
+                f"directory must be a folder that can be written to, got {self.path}: {error}."
+            ) from error
+
+    def _compare(self, description: Description) -> None:
+        stored = read_run(self.path)
+        lines = [
+            line for key, value in description.items() for line in differences(stored.get(key), value, key)
+        ]
+        if lines:
+            raise RunDirectoryError(
+                f"directory {self.path} holds another run. Give another folder, or the settings of that run; "
+                "these differ:\n  " + "\n  ".join(lines)
+            )
+
+
+def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the description of the run in a folder.
+
+    Raises:
+      RunDirectoryError: there is no run, or what describes it is damaged.
+    """
+    file = Path(path) / RUN_FILE
+    if not file.exists():
+        raise RunDirectoryError(f"directory {path} holds no run: it has no {RUN_FILE}.")
+    try:
+        return json.loads(file.read_text())["run"]
+    except (ValueError, KeyError) as error:
+        raise RunDirectoryError(f"{file} is damaged: {error}.") from error
+
+
+def latest_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoints, int]:
+    """Returns the checkpoints of a folder, and the number of updates of the latest one.
+
+    Raises:
+      RunDirectoryError: there is no run.
+      CheckpointError: the run has no checkpoint yet.
+    """
+    read_run(path)
+    checkpoints = Checkpoints(Path(path) / CHECKPOINTS_FOLDER)
+    steps = checkpoints.all()
+    if not steps:
+        raise CheckpointError(f"the run in directory {path} has no checkpoint yet.")
+    return checkpoints, steps[-1]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file of JSON; a stop at any time leaves the old file or the new one."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(value, indent=2) + "\n")
+    draft.replace(path)
