@@ -17,5 +17,6 @@ from s5rl.cores import ResettableS5Core as ResettableS5Core
 from s5rl.envs import as_dm_env as as_dm_env
 from s5rl.envs import make_environment as make_environment
 from s5rl.training import evaluate as evaluate
+from s5rl.training import load_policy as load_policy
 from s5rl.training import train as train
 from s5rl.types import EnvironmentSpec as EnvironmentSpec

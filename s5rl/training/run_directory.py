@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from s5rl.agents import Agent
 from s5rl.description import Description, describe, differences
 from s5rl.envs import BatchedEnvironment, JaxEnvironment
-from s5rl.training.checkpoints import CheckpointError, Checkpoints
+from s5rl.training.checkpoints import Checkpoints
 from s5rl.training.metrics import Columns, max_mean_episodic_return
 from s5rl.training.tables import EVALUATIONS, METRICS, FileLogger, table_paths
 
@@ -165,21 +165,6 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
         return json.loads(file.read_text())["run"]
     except (ValueError, KeyError) as error:
         raise RunDirectoryError(f"{file} is damaged: {error}.") from error
-
-
-def latest_checkpoint(path: str | os.PathLike[str]) -> tuple[Checkpoints, int]:
-    """Returns the checkpoints of a folder, and the number of updates of the latest one.
-
-    Raises:
-      RunDirectoryError: there is no run.
-      CheckpointError: the run has no checkpoint yet.
-    """
-    read_run(path)
-    checkpoints = Checkpoints(Path(path) / CHECKPOINTS_FOLDER)
-    steps = checkpoints.all()
-    if not steps:
-        raise CheckpointError(f"the run in directory {path} has no checkpoint yet.")
-    return checkpoints, steps[-1]
 
 
 def write_json(path: Path, value: Any) -> None:
