@@ -13,7 +13,6 @@ from dm_env import specs
 from s5rl.envs import JaxEnvironment
 from s5rl.types import next_timestep, restart
 
-
 CONSTANT_REWARD, DISCOUNTING, OBSERVED_VALUE, OBSERVED_ACTION = range(4)
 
 
