@@ -37,9 +37,9 @@ def cores() -> int:
     say(
         table,
         "",
-        f"In their default sizes, for inputs of {INPUT_SIZE} features. output: features of an output; state: "
-        "numbers that",
-        "are kept for each environment. Sizes are flags: s5rl train ENVIRONMENT --core lstm --help",
+        f"In their default sizes, for inputs of {INPUT_SIZE} features. output: features of an output.",
+        "state: numbers that are kept for each environment.",
+        "Sizes are flags: s5rl train --core lstm --help",
         "",
         "A core of your own: --core MODULE:CORE, such as my_core.py:MyCore. Check it first:",
         "  s5rl check my_core.py:MyCore",

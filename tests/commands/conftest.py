@@ -30,10 +30,10 @@ def s5rl():
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            pytest.raises(SystemExit) as exit_,
         ):
             patch.setenv("COLUMNS", "80")
-            main([str(word) for word in words])
+            with pytest.raises(SystemExit) as exit_:
+                main([str(word) for word in words])
         return Outcome(exit_.value.code, out.getvalue(), " ".join(err.getvalue().replace("│", " ").split()))
 
     return run
