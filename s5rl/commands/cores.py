@@ -37,8 +37,8 @@ def cores() -> int:
     say(
         table,
         "",
-        f"In their default sizes, for inputs of {INPUT_SIZE} features. output: features of an output.",
-        "state: numbers that are kept for each environment.",
+        f"In their default sizes, for inputs of {INPUT_SIZE} features.",
+        "output: features of an output; state: numbers kept for each environment.",
         "Sizes are flags: s5rl train --core lstm --help",
         "",
         "A core of your own: --core MODULE:CORE, such as my_core.py:MyCore. Check it first:",
