@@ -41,7 +41,7 @@ def cores() -> int:
         "output: features of an output; state: numbers kept for each environment.",
         "Sizes are flags: s5rl train --core lstm --help",
         "",
-        "A core of your own: --core MODULE:CORE, such as my_core.py:MyCore. Check it first:",
+        "Your own core: --core MODULE:CORE, such as my_core.py:MyCore. Check it first:",
         "  s5rl check my_core.py:MyCore",
     )
     return 0
