@@ -14,6 +14,7 @@ from s5rl.commands.console import refuse, warn
 from s5rl.commands.cores import cores
 from s5rl.commands.envs import envs
 from s5rl.commands.evaluate import evaluate
+from s5rl.commands.export import export
 from s5rl.commands.plot import plot
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "resume": resume,
     "evaluate": evaluate,
     "plot": plot,
+    "export": export,
     "envs": envs,
     "cores": cores,
     "check": check,

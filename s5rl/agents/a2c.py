@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig
+from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
 from s5rl.compat import global_norm
 from s5rl.losses import live_slots, td_lambda_errors, weighted_mean
@@ -54,6 +54,10 @@ class A2CAgent(ActorCriticAgent):
 
     config: A2CConfig = A2CConfig()
 
+    def log_probs(self, params: Params, trajectory: Trajectory) -> Array:
+        """Returns the log-probabilities of the actions; see `Agent.log_probs`."""
+        return self._evaluate(params, trajectory).log_prob
+
     def update(
         self, state: AgentState, trajectory: Trajectory, key: PRNGKey
     ) -> tuple[AgentState, dict[str, Array]]:
@@ -69,18 +73,14 @@ class A2CAgent(ActorCriticAgent):
         """
         timesteps = trajectory.timesteps
         chex.assert_rank(timesteps.step_type, 2)
-        seen = self.inputs.of_trajectory(trajectory)
-        output, _ = self.network.unroll(params, seen, trajectory.initial_state.core_state)
-        policy = output.policy[:-1]
+        evaluated = self._evaluate(params, trajectory)
         errors = td_lambda_errors(
-            timesteps, output.value, discount=self.config.discount, td_lambda=self.config.td_lambda
+            timesteps, evaluated.value, discount=self.config.discount, td_lambda=self.config.td_lambda
         )
-        head = self.network.head
-        log_probs = head.log_prob(policy, trajectory.extras["raw_action"])
         weights = live_slots(timesteps)
-        policy_loss = weighted_mean(-log_probs * jax.lax.stop_gradient(errors), weights)
+        policy_loss = weighted_mean(-evaluated.log_prob * jax.lax.stop_gradient(errors), weights)
         value_loss = weighted_mean(jnp.square(errors), weights)
-        entropy = weighted_mean(head.entropy(policy), weights)
+        entropy = weighted_mean(evaluated.entropy, weights)
         loss = policy_loss + self.config.value_cost * value_loss - self.config.entropy_cost * entropy
         return loss, {
             "loss": loss,
@@ -88,6 +88,11 @@ class A2CAgent(ActorCriticAgent):
             "value_loss": value_loss,
             "entropy": entropy,
         }
+
+    def _evaluate(self, params: Params, trajectory: Trajectory) -> EvaluatedActions:
+        """Returns log-probabilities and entropies [T, B], and values [T + 1, B]."""
+        seen, core_state = self.inputs.of_trajectory(trajectory), trajectory.initial_state.core_state
+        return self._evaluate_actions(params, seen, core_state, trajectory.extras["raw_action"])
 
     @property
     def _learning_rate(self) -> optax.ScalarOrSchedule:

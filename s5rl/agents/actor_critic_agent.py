@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Self
+from typing import NamedTuple, Self
 
 import dm_env
 import jax
+import jax.numpy as jnp
 import optax
 
 from s5rl.agents.base import Agent, AgentState, UnboundAgentError, key_for_each_row
 from s5rl.cores import RecurrentCore
 from s5rl.networks import ActorCritic, MLPTorso, NetworkInputs, Torso
 from s5rl.networks.torso import ACTIVATIONS
-from s5rl.types import ActorState, ActOutput, EnvironmentSpec, Params, PRNGKey
+from s5rl.types import ActorState, ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey
 from s5rl.validation import check_bool, check_choice, check_number, check_positive, check_sizes
 
 
@@ -79,9 +80,20 @@ class ActorCriticConfig(abc.ABC):
         """Raises a ValueError if a setting of the algorithm's own is out of its range."""
 
 
+class EvaluatedActions(NamedTuple):
+    """What a network says of T slots in which something was done already."""
+
+    log_prob: Array
+    """[T, B] of the actions; in dead slots of no meaning, but finite."""
+    entropy: Array
+    """[T, B] of the policy."""
+    value: Array
+    """[T, B], or [T + 1, B] if the time step behind the last slot was given too."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ActorCriticAgent(Agent):
-    """Everything of an actor-critic but its `update`.
+    """Everything of an actor-critic but how it learns.
 
     Attributes:
       core: the memory.
@@ -174,6 +186,24 @@ class ActorCriticAgent(Agent):
         agent = dataclasses.replace(self, environment_spec=environment_spec)
         jax.eval_shape(agent.init, jax.random.key(0))  # a spec or torso that does not fit is found here
         return agent
+
+    def _evaluate_actions(
+        self, params: Params, seen: dm_env.TimeStep, core_state: CoreState, raw_action: Array
+    ) -> EvaluatedActions:
+        """Evaluates what was done, by unrolling the network.
+
+        Args:
+          params: parameters.
+          seen: [T, B, ...] or [T + 1, B, ...] time steps as the network saw them.
+          core_state: [B, ...] the memory before the first one.
+          raw_action: [T, B, D]; whatever stands in dead slots has no effect.
+        """
+        output, _ = self.network.unroll(params, seen, core_state)
+        policy, head = output.policy[: len(raw_action)], self.network.head
+        # Selected before the log-probability: a NaN in a dead slot would make the gradient NaN.
+        dead = seen.step_type[: len(raw_action)] == int(dm_env.StepType.LAST)
+        raw_action = jnp.where(dead[..., None], 0, raw_action)
+        return EvaluatedActions(head.log_prob(policy, raw_action), head.entropy(policy), output.value)
 
     def _descend(self, state: AgentState, gradients: Params) -> AgentState:
         """Takes one step of the optimiser."""

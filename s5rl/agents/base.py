@@ -91,7 +91,23 @@ class Agent(abc.ABC):
           evaluation: whether to take the most probable actions instead of sampling.
 
         Returns:
-          Actions with what learning needs of them, and what is carried to the next time step.
+          Actions with what learning needs of them, and what is carried to the next time step. The extras
+          hold at least `log_prob` [B] or [], of the actions under the policy that drew them.
+        """
+
+    @abc.abstractmethod
+    def log_probs(self, params: Params, trajectory: Trajectory) -> Array:
+        """Returns the log-probabilities of a trajectory's actions as `update` computes them.
+
+        Under the parameters that acted they are those that `act` stored: each ratio of the two
+        probabilities is 1. `s5rl.conformance.check_agent` holds an agent to it.
+
+        Args:
+          params: as in `AgentState`.
+          trajectory: T slots of B streams.
+
+        Returns:
+          [T, B]; of no meaning in dead slots.
         """
 
     @abc.abstractmethod

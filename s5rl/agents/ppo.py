@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig
+from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
 from s5rl.compat import global_norm
 from s5rl.losses import (
@@ -169,6 +169,10 @@ class PPOAgent(ActorCriticAgent):
 
     config: PPOConfig = PPOConfig()
 
+    def log_probs(self, params: Params, trajectory: Trajectory) -> Array:
+        """Returns the log-probabilities of the actions before the first step; see `Agent.log_probs`."""
+        return self._evaluate(params, self._sequences(params, trajectory)).log_prob
+
     def update(
         self, state: AgentState, trajectory: Trajectory, key: PRNGKey
     ) -> tuple[AgentState, dict[str, Array]]:
@@ -243,21 +247,20 @@ class PPOAgent(ActorCriticAgent):
         L = mean(-min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t) + value_cost (v_t - G_t)^2
                  - entropy_cost H_t)
         """
-        config, head, live = self.config, self.network.head, minibatch.live
-        output, _ = self.network.unroll(params, minibatch.seen, minibatch.core_state)
-        log_prob = head.log_prob(output.policy, minibatch.raw_action)
+        config, live = self.config, minibatch.live
+        evaluated = self._evaluate(params, minibatch)
         # Selected before exp: an overflow in a dead slot would make the gradient NaN.
-        log_ratio = jnp.where(live > 0, log_prob - minibatch.log_prob, 0.0)
+        log_ratio = jnp.where(live > 0, evaluated.log_prob - minibatch.log_prob, 0.0)
         ratio = jnp.exp(log_ratio)
         advantage = minibatch.advantage
         if config.normalize_advantages:
             advantage = standardize(advantage, live)
         surrogate = clipped_surrogate(ratio, advantage, config.policy_clip)
         returns = minibatch.value + minibatch.advantage
-        square_errors = clipped_square_errors(output.value, minibatch.value, returns, config.value_clip)
+        square_errors = clipped_square_errors(evaluated.value, minibatch.value, returns, config.value_clip)
         policy_loss = -weighted_mean(surrogate, live)
         value_loss = weighted_mean(square_errors, live)
-        entropy = weighted_mean(head.entropy(output.policy), live)
+        entropy = weighted_mean(evaluated.entropy, live)
         loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
         return loss, {
             "loss": loss,
@@ -267,6 +270,10 @@ class PPOAgent(ActorCriticAgent):
             "approximate_kl": weighted_mean(approximate_kl(log_ratio), live),
             "clip_fraction": weighted_mean((jnp.abs(ratio - 1.0) > config.policy_clip).astype(float), live),
         }
+
+    def _evaluate(self, params: Params, sequences: Sequences) -> EvaluatedActions:
+        """Returns log-probabilities, entropies and values [T, B]."""
+        return self._evaluate_actions(params, sequences.seen, sequences.core_state, sequences.raw_action)
 
     @property
     def _learning_rate(self) -> optax.ScalarOrSchedule:

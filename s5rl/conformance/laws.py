@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from s5rl.conformance.array_laws import batch_axes_agree, shapes_stay, transformations_work
-from s5rl.conformance.case import Case, long_case, one_case_a_shape, small_cases
-from s5rl.conformance.measure import Deviation
-from s5rl.conformance.reset_laws import operator_is_associative, resets_separate, resets_start_anew
+from s5rl.conformance.case import long_case, one_case_a_shape, small_cases
+from s5rl.conformance.law import Law
+from s5rl.conformance.reset_laws import (
+    has_operator,
+    operator_is_associative,
+    resets_separate,
+    resets_start_anew,
+)
 from s5rl.conformance.sequence_laws import (
     cuts_change_nothing,
     no_flags_are_false_flags,
     outputs_are_causal,
     unroll_is_a_scan,
 )
-from s5rl.conformance.subject import Subject
-from s5rl.cores import RecurrentCore
-
-
-class Law(NamedTuple):
-    """One law."""
-
-    number: int
-    """Its number in the documentation."""
-    name: str
-    """A few words."""
-    check: Callable[[Subject, Case], list[Deviation]]
-    """Tries the law on a case; returns what was compared, nothing where the case does not touch the law."""
-    cases: tuple[Case, ...]
-    """What the kit tries it on, from the smallest up."""
-
-    def applies_to(self, core: RecurrentCore) -> bool:
-        """Returns whether the core has what the law speaks of."""
-        return self.check is not operator_is_associative or hasattr(core, "operator")
-
 
 LAWS = (
     Law(1, "unroll equals a scan of step", unroll_is_a_scan, (*small_cases(), long_case())),
@@ -44,7 +26,7 @@ LAWS = (
     Law(5, "outputs are causal", outputs_are_causal, (*small_cases(), long_case())),
     Law(6, "batch, no batch and vmap agree", batch_axes_agree, one_case_a_shape()),
     Law(7, "no flags equals all False", no_flags_are_false_flags, one_case_a_shape()),
-    Law(8, "the operator is associative", operator_is_associative, one_case_a_shape()[:1]),
+    Law(8, "the operator is associative", operator_is_associative, one_case_a_shape()[:1], has_operator),
     Law(9, "jit, grad, vmap, x64, bfloat16 work", transformations_work, one_case_a_shape()[1:2]),
     Law(10, "step is compiled once", shapes_stay, one_case_a_shape()[1:]),
 )

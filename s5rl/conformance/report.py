@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
-from s5rl.conformance.case import Case
-from s5rl.conformance.laws import LAWS, Law
+from s5rl.agents import Agent
+from s5rl.conformance.agent_laws import AGENT_LAWS
+from s5rl.conformance.agent_subject import AgentSubject
+from s5rl.conformance.law import CaseT, Law, SubjectT
+from s5rl.conformance.laws import LAWS
 from s5rl.conformance.measure import Deviation
 from s5rl.conformance.subject import Subject
 from s5rl.cores import RecurrentCore
+from s5rl.envs import JaxEnvironment, MemoryChain
+
+DEFAULT_ENVIRONMENT = MemoryChain(3)
+"""Episodes of 4 steps and a dead slot."""
 
 
 class LawReport(NamedTuple):
     """What came out for one law."""
 
-    law: Law
+    law: Law[Any, Any]
     verdict: str
-    """"holds", "FAILS", "error" (the core raised) or "not applicable"."""
+    """"holds", "FAILS", "error" (the subject raised) or "not applicable"."""
     worst: Deviation | None
     """The comparison nearest to its limit, or furthest beyond it."""
-    case: Case | None
-    """The smallest case that fails."""
+    case: object
+    """The smallest case that fails, or None."""
     message: str
-    """What the core raised."""
+    """What the subject raised."""
 
 
 class Report(NamedTuple):
-    """What came out for a core; printed by rich as a table."""
+    """What came out for a core or an agent; printed by rich as a table."""
 
-    core: RecurrentCore
+    subject: str
+    """What was tried."""
     laws: tuple[LawReport, ...]
 
     @property
@@ -61,7 +69,7 @@ class Report(NamedTuple):
                 f"{entry.worst.limit:.0e}" if entry.worst else "",
                 str(entry.case or ""),
             )
-        yield escape(repr(self.core))
+        yield escape(self.subject)
         yield table
         for entry in self.laws:
             if entry.case is not None:
@@ -73,9 +81,9 @@ class Report(NamedTuple):
 
 
 def check_core(
-    core: RecurrentCore, input_size: int = 3, progress: Callable[[Law], None] | None = None
+    core: RecurrentCore, input_size: int = 3, progress: Callable[[Law[Any, Any]], None] | None = None
 ) -> Report:
-    """Tries all laws on a core.
+    """Tries all laws of a core.
 
     Args:
       core: the core.
@@ -91,29 +99,44 @@ def check_core(
     """
     if not isinstance(core, RecurrentCore):
         raise TypeError(f"core must be an instance of RecurrentCore, got {core!r}.")
-    # The tolerances are those of full float32 products, which accelerators do not use by default.
-    with jax.default_matmul_precision("highest"):
-        subject = Subject(core, input_size)
-        entries = []
-        for law in LAWS:
-            if progress:
-                progress(law)
-            entries.append(check_law(law, subject, law.cases))
-    return Report(core, tuple(entries))
+    return _report(repr(core), LAWS, lambda: Subject(core, input_size), progress)
 
 
-def check_law(law: Law, subject: Subject, cases: Sequence[Case]) -> LawReport:
+def check_agent(
+    agent: Agent,
+    environment: JaxEnvironment = DEFAULT_ENVIRONMENT,
+    progress: Callable[[Law[Any, Any]], None] | None = None,
+) -> Report:
+    """Tries all laws of an agent on what it does in an environment.
+
+    Args:
+      agent: bound to the environment, or unbound.
+      environment: whose episodes end within the `unroll_length` of the agent's config.
+      progress: called with each law before it is tried.
+
+    Returns:
+      The report; its `passed` says whether all laws hold.
+
+    Raises:
+      TypeError: the agent is no Agent, or the environment no JaxEnvironment.
+      ValueError: the agent is bound to another environment, or no episode ends.
+    """
+    title = f"{type(agent).__name__} in {environment!r}"
+    return _report(title, AGENT_LAWS, lambda: AgentSubject(agent, environment), progress)
+
+
+def check_law(law: Law[SubjectT, CaseT], subject: SubjectT, cases: Sequence[CaseT]) -> LawReport:
     """Tries one law on cases, up to the first that fails.
 
     Args:
       law: the law.
-      subject: the core.
+      subject: the core or agent under test.
       cases: from the smallest up.
 
     Returns:
-      The verdict; whatever the core raises is a failure, told in the message.
+      The verdict; whatever the subject raises is a failure, told in the message.
     """
-    if not law.applies_to(subject.core):
+    if not law.applies_to(subject):
         return LawReport(law, "not applicable", None, None, "")
     worst = None
     for case in cases:
@@ -125,3 +148,20 @@ def check_law(law: Law, subject: Subject, cases: Sequence[Case]) -> LawReport:
         if worst and worst.fails:
             return LawReport(law, "FAILS", worst, case, "")
     return LawReport(law, "holds", worst, None, "")
+
+
+def _report(
+    title: str,
+    laws: Iterable[Law[SubjectT, Any]],
+    make_subject: Callable[[], SubjectT],
+    progress: Callable[[Law[Any, Any]], None] | None,
+) -> Report:
+    entries = []
+    # The tolerances are those of full float32 products, which accelerators do not use by default.
+    with jax.default_matmul_precision("highest"):
+        subject = make_subject()
+        for law in laws:
+            if progress:
+                progress(law)
+            entries.append(check_law(law, subject, law.cases))
+    return Report(title, tuple(entries))

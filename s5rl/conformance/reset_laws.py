@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -13,12 +11,11 @@ import numpy as np
 
 from s5rl.conformance import measure
 from s5rl.conformance.case import Case
+from s5rl.conformance.fills import fill_floats, fills, rows
 from s5rl.conformance.measure import Deviation, compare
 from s5rl.conformance.sequence_laws import compare_results
-from s5rl.conformance.subject import Result, Subject, map_floats
-from s5rl.types import Array, CoreState, Params, PyTree
-
-Fill = Callable[[tuple[int, ...]], np.ndarray]
+from s5rl.conformance.subject import Result, Subject
+from s5rl.types import Array, Params, PyTree
 
 
 @runtime_checkable
@@ -44,7 +41,7 @@ def resets_separate(subject: Subject, case: Case) -> list[Deviation]:
     data = subject.data(case)
     data = data._replace(
         output_weights=data.output_weights * behind[..., None],
-        state_weights=[np.where(_rows(has_reset, w), w, 0) for w in data.state_weights],
+        state_weights=[np.where(rows(has_reset, w), w, 0) for w in data.state_weights],
     )
     found = []
     for name, run in (("unroll", subject.whole), ("step", subject.scan)):
@@ -56,11 +53,11 @@ def resets_separate(subject: Subject, case: Case) -> list[Deviation]:
                 [leaf[has_reset] for leaf in clean.gradients.state],
             ),
         ]
-        for fill_name, fill in _fills(case.seed):
+        for fill_name, fill in fills(case.seed):
             dirty = run(
                 data._replace(
                     inputs=np.where(before[..., None], fill(data.inputs.shape), data.inputs),
-                    state=_fill_state(data.state, has_reset, fill),
+                    state=fill_floats(data.state, has_reset, fill),
                 )
             )
             what = f"{name} with {fill_name} before the reset"
@@ -88,8 +85,8 @@ def resets_start_anew(subject: Subject, case: Case) -> list[Deviation]:
     everyone = np.ones(case.batch_size, bool)
     states = [("a later state", data.state)]
     states += [
-        (f"{name} in the state", _fill_state(data.state, everyone, fill))
-        for name, fill in _fills(case.seed)[1:]
+        (f"{name} in the state", fill_floats(data.state, everyone, fill))
+        for name, fill in fills(case.seed)[1:]
     ]
     found = []
     for name, run in (("unroll", subject.whole), ("step", subject.scan)):
@@ -107,6 +104,11 @@ def resets_start_anew(subject: Subject, case: Case) -> list[Deviation]:
     return found
 
 
+def has_operator(subject: Subject) -> bool:
+    """Returns whether law 8 applies: the core shows the operator of its parallel scan."""
+    return hasattr(subject.core, "operator")
+
+
 def operator_is_associative(subject: Subject, case: Case) -> list[Deviation]:
     """Law 8: (x + y) + z = x + (y + z) for three elements under all eight combinations of their flags."""
     core = subject.core
@@ -120,28 +122,6 @@ def operator_is_associative(subject: Subject, case: Case) -> list[Deviation]:
     left = core.operator(core.operator(x, y), z)
     right = core.operator(x, core.operator(y, z))
     return [compare("(x + y) + z against x + (y + z)", left, right, measure.VALUES)]
-
-
-def _fills(seed: int) -> list[tuple[str, Fill]]:
-    random = np.random.default_rng(seed + 1)
-    return [
-        ("other numbers", lambda shape: random.standard_normal(shape).astype(np.float32)),
-        ("NaN", functools.partial(np.full, fill_value=np.float32(np.nan))),
-        ("inf", functools.partial(np.full, fill_value=np.float32(np.inf))),
-        ("-inf", functools.partial(np.full, fill_value=np.float32(-np.inf))),
-    ]
-
-
-def _fill_state(state: CoreState, rows: np.ndarray, fill: Fill) -> CoreState:
-    """Returns the state with the floating leaves of some rows replaced."""
-    return map_floats(
-        lambda leaf: np.where(_rows(rows, leaf), fill(leaf.shape), leaf).astype(leaf.dtype), state
-    )
-
-
-def _rows(mask: np.ndarray, leaf: np.ndarray) -> np.ndarray:
-    """Returns the mask [B] in a shape that selects rows of a leaf [B, ...]."""
-    return mask.reshape(mask.shape + (1,) * (leaf.ndim - 1))
 
 
 def _compare_behind(

@@ -91,14 +91,14 @@ class Subject:
         self.core = core
         self.input_size = input_size
         self.params = self.make_params(seed=0)
-        self.step = _compiled(core.step)
-        self.unroll = _compiled(core.unroll)
-        self.step_over_rows = _compiled(jax.vmap(core.step, in_axes=(None, 0, 0, 0)))
-        self.unroll_over_rows = _compiled(jax.vmap(core.unroll, in_axes=(None, 1, 0, 1), out_axes=(1, 0)))
+        self.step = compiled(core.step)
+        self.unroll = compiled(core.unroll)
+        self.step_over_rows = compiled(jax.vmap(core.step, in_axes=(None, 0, 0, 0)))
+        self.unroll_over_rows = compiled(jax.vmap(core.unroll, in_axes=(None, 1, 0, 1), out_axes=(1, 0)))
         whole, scan = differentiated(core.unroll), differentiated(functools.partial(scan_of_step, core))
-        self._whole, self._scan = _compiled(whole), _compiled(scan)
-        self._over_seeds = _compiled(jax.vmap(whole, in_axes=(0, None)))
-        self._cut = _compiled(
+        self._whole, self._scan = compiled(whole), compiled(scan)
+        self._over_seeds = compiled(jax.vmap(whole, in_axes=(0, None)))
+        self._cut = compiled(
             lambda cut, *args: differentiated(functools.partial(_unroll_in_two, core, cut))(*args),
             static_argnums=0,
         )
@@ -106,7 +106,7 @@ class Subject:
     @functools.cached_property
     def prepared(self) -> Any:
         """What the core prepares of the parameters."""
-        return _compiled(self.core.prepare)(self.params)
+        return compiled(self.core.prepare)(self.params)
 
     def make_params(self, seed: int) -> Params:
         """Returns parameters in which nothing is zero: a fault in a bias that is zero would not show."""
@@ -213,7 +213,7 @@ def cast_floats(tree: PyTree, dtype: Any) -> PyTree:
     return map_floats(lambda leaf: np.asarray(leaf).astype(dtype), tree)
 
 
-def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Returns the function under jit, compiled without the optimisations that would take most of the time."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
 

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 import haiku as hk
-import jax
 
 from s5rl.agents import A2CConfig, Agent, PPOConfig, make_agent
+from s5rl.conformance import WINDOWS, AgentSubject
 from s5rl.cores import (
     AttentionCore,
     FeedForwardCore,
@@ -18,10 +18,8 @@ from s5rl.cores import (
     RecurrentCore,
     ResettableS5Core,
 )
-from s5rl.envs import MemoryChain
-from s5rl.training import rollout, start_actors
-from s5rl.training.keys import run_keys
-from s5rl.types import EnvironmentSpec
+from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.types import EnvironmentSpec, Trajectory
 
 
 def haiku_lstm():
@@ -62,16 +60,14 @@ def small_agent(algorithm: str, core: RecurrentCore, **settings: Any) -> Agent:
     return make_agent(core=core, algorithm=algorithm, config=config)
 
 
-def second_window(agent, num_slots=7, num_envs=4):
-    """A trajectory that starts inside episodes (of 4 steps and a dead slot) and crosses several."""
-    keys = run_keys(0)
-    state = jax.jit(agent.init)(keys.init)
-    actors = jax.jit(lambda: start_actors(agent, ENVIRONMENT, keys, num_envs))()
+def subject_of(
+    algorithm: str, core: RecurrentCore, environment: JaxEnvironment = ENVIRONMENT, **settings: Any
+) -> AgentSubject:
+    """An agent that has acted in a few rows, its functions compiled once for all that is tried on it."""
+    agent = small_agent(algorithm, core, **{"num_envs": 4, "unroll_length": 8, **settings})
+    return AgentSubject(agent, environment)
 
-    @jax.jit
-    def roll(params, actors):
-        return rollout(agent, ENVIRONMENT, params, actors, num_slots)
 
-    _, actors = roll(agent.acting_params(state), actors)
-    trajectory, after = roll(agent.acting_params(state), actors)
-    return state, trajectory, actors, after
+def amid_episodes(subject: AgentSubject) -> Trajectory:
+    """A trajectory whose rows start inside episodes, each at another place, and cross several."""
+    return subject.acted(WINDOWS[-1]).trajectory

@@ -36,7 +36,7 @@ def cases(draw, shapes):
 
 def try_law(law, name, shapes, max_examples):
     subject = subject_of(name)
-    if not law.applies_to(subject.core):
+    if not law.applies_to(subject):
         pytest.skip("the core has no operator")
 
     @settings(deadline=None, derandomize=True, max_examples=max_examples, database=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import dm_env
 import jax
 import numpy as np
@@ -12,7 +14,7 @@ from diagnostics import KnownValues
 from s5rl.agents import A2CConfig, make_agent
 from s5rl.cores import FeedForwardCore, GRUCore, LSTMCore
 from s5rl.envs import DmEnvBatch, MemoryChain, as_dm_env
-from s5rl.training import compiled_loop, evaluate, train
+from s5rl.training import compiled_loop, evaluate, rollout, start_actors, train
 from s5rl.training.keys import row_keys, run_keys
 from s5rl.training.metrics import start_tracker, track_episodes
 from s5rl.types import EnvironmentSpec
@@ -72,6 +74,29 @@ def test_the_same_seed_gives_the_same_result_bit_for_bit(algorithm):
 def test_an_environments_keys_do_not_depend_on_how_many_there_are():
     few, many = row_keys(jax.random.key(0), 3), row_keys(jax.random.key(0), 7)
     np.testing.assert_array_equal(jax.random.key_data(few), jax.random.key_data(many)[:3])
+
+
+def test_actions_are_drawn_with_keys_folded_from_the_count_of_real_steps():
+    agent = small_agent("a2c", FeedForwardCore((4,))).bind(EnvironmentSpec.from_environment(ENVIRONMENT))
+    keys, num_envs, num_slots = run_keys(0), 6, 12
+    params = agent.acting_params(agent.init(keys.init))
+    actors = start_actors(agent, ENVIRONMENT, keys, num_envs)
+    act_in_slots = jax.jit(functools.partial(rollout, agent, ENVIRONMENT, num_slots=num_slots))
+    trajectory, _ = act_in_slots(params, actors)
+    timesteps = jax.tree.map(lambda leaf: leaf[:-1], trajectory.timesteps)
+    live = ~np.asarray(timesteps.last())
+    assert not live.all()
+    num_steps = np.cumsum(live, axis=0) - live
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, 0, None))
+    @functools.partial(jax.vmap, in_axes=(0, 0, 0))
+    def act(timestep, num_steps, row):
+        key = jax.random.fold_in(jax.random.fold_in(keys.acting, row), num_steps)
+        return agent.act(params, timestep, agent.initial_actor_state(), key)[0].action
+
+    actions = act(timesteps, num_steps, np.arange(num_envs))
+    np.testing.assert_array_equal(actions[live], trajectory.actions[live])
 
 
 def test_chunks_change_nothing_and_are_reported(monkeypatch):
