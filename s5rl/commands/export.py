@@ -33,5 +33,9 @@ def export(
     file = directory / "policy.jax_export" if output is None else output
     policy = load_policy(directory, seed=seed, num_updates=checkpoint)
     exported = export_policy(policy, file, batch_size)
-    say(f"{file}, for {', '.join(exported.platforms)}", f"step{exported.in_avals} -> {exported.out_avals}")
+    arguments, results = (
+        ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+        for leaves in (exported.in_avals, exported.out_avals)
+    )
+    say(f"{file}, for {', '.join(exported.platforms)}", f"step({arguments}) -> {results}")
     return 0
