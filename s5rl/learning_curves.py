@@ -51,11 +51,11 @@ def _binned(
     steps: np.ndarray, values: np.ndarray, weights: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean step and the mean value of each bin that holds a value."""
-    kept = np.isfinite(values) & (weights > 0)
-    if not kept.any():
-        raise ValueError("a seed has no value yet: no episode has ended.")
+    kept = np.isfinite(values)
     steps, values, weights = steps[kept], values[kept], weights[kept]
     bins = np.searchsorted(edges, steps)
     total = np.bincount(bins, weights)
     filled = total > 0
+    if not filled.any():
+        raise ValueError("a seed has no value yet: no episode has ended.")
     return tuple(np.bincount(bins, weights * each)[filled] / total[filled] for each in (steps, values))  # type: ignore[return-value]

@@ -27,6 +27,7 @@ Y_LABELS = {
     "episode_length": "steps of an episode",
     EVALUATION: "return in evaluations",
 }
+CSV = ".csv"
 CSV_COLUMNS = ("environment", "core", "seed", "step")
 
 
@@ -45,18 +46,16 @@ class _Line(NamedTuple):
 
 
 def plot(
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")] = (),
     output: Path | None = None,
     metric: str = EPISODE_RETURN,
 ) -> int:
-    """Draws learning curves over environment steps: PNG and SVG, a panel for each environment.
-
-    A curve is the mean over the seeds of a run, the band around it its 95 % confidence interval.
+    """Draws learning curves, the mean over seeds with a 95 % confidence band, as PNG and SVG.
 
     Args:
-      paths: folders of runs, or CSV files with the columns environment, core, seed, step and
-        the metric.
-      output: the files without their suffix. Default: METRIC in the folder of the run, or in the one that
+      paths: folders of runs, or CSV files with the columns environment, core, seed, step and the
+        metric. Each environment gets a panel.
+      output: the files without their suffix; None for METRIC in the folder of the run, or in the one that
         holds all of them.
       metric: a column of metrics.csv, or "evaluation" for the returns in evaluations.csv.
 
@@ -69,7 +68,7 @@ def plot(
         line for path in {path.resolve(): path for path in paths}.values() for line in _read(path, metric)
     ]
     if output is None:
-        folders = [(path.parent if path.is_file() else path).resolve() for path in paths]
+        folders = [(path.parent if path.suffix == CSV else path).resolve() for path in paths]
         output = Path(os.path.relpath(os.path.commonpath(folders))) / metric
     files = [output.with_name(f"{output.name}.{suffix}") for suffix in ("png", "svg")]
     plot_panels(_panels(lines, metric), *files)
@@ -106,7 +105,7 @@ def _curve(line: _Line) -> Curve:
 
 
 def _read(path: Path, metric: str) -> list[_Line]:
-    return _lines_of_csv(path, metric) if path.is_file() else [_line_of_run(path, metric)]
+    return _lines_of_csv(path, metric) if path.suffix == CSV else [_line_of_run(path, metric)]
 
 
 def _line_of_run(directory: Path, metric: str) -> _Line:

@@ -116,7 +116,8 @@ class HostLoop(Loop):
         )
         key = jax.random.fold_in(self._keys.updates, run.num_updates)
         self._agent_state, tracker, metrics = _update(agent, self._agent_state, run.tracker, trajectory, key)
-        self._run = HostRun(memory, timestep, num_steps, tracker, run.num_updates + 1)
+        num_updates = np.asarray(run.num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum
+        self._run = HostRun(memory, timestep, num_steps, tracker, num_updates)
         return jax.device_get(metrics)
 
 

@@ -111,7 +111,8 @@ def test_flags_change_the_preset(parsed, words, config, core):
     assert settings == [config, core]
 
 
-def test_a_core_of_ones_own_is_taken_as_it_is(parsed):
+def test_a_core_of_ones_own_is_taken_as_it_is(parsed, s5rl):
+    assert "--core." not in s5rl("train", "--help", "--core", OWN_CORE).shown
     flags, config, core = parsed("memory_chain", "--core", OWN_CORE, "--discount", "0.5")
     assert type(core).__name__ == "MyCore"
     assert config == PPOConfig(discount=0.5)
