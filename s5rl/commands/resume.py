@@ -14,7 +14,7 @@ from s5rl.commands.summary import summarize
 from s5rl.commands.train import run
 from s5rl.description import rebuild
 from s5rl.training import RunDirectoryError, train
-from s5rl.training.run_directory import read_run
+from s5rl.training.run_directory import read_num_steps, read_run
 
 
 def resume(
@@ -43,11 +43,7 @@ def resume(
             f"the run in {directory} was started by train(...) in Python, on an environment that "
             "cannot be made again from the folder: call train(...) again with the same arguments."
         )
-    if num_steps is None:
-        raise RunDirectoryError(
-            f"the run in {directory} was started by train(...) in Python, and the folder does not say "
-            "how long it was to be: give --num-steps."
-        )
+    num_steps = read_num_steps(directory) if num_steps is None else num_steps
     environment = rebuild(stored["environment"])
     result = train(
         agent,

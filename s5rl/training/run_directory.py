@@ -62,12 +62,13 @@ class RunDirectory:
       tables: where its numbers go.
     """
 
-    def __init__(self, path: str | os.PathLike[str], description: Description) -> None:
+    def __init__(self, path: str | os.PathLike[str], description: Description, num_steps: int) -> None:
         """Opens a folder for a run, and makes it where there is none.
 
         Args:
           path: the folder.
           description: what runs, from `describe_run`.
+          num_steps: how long it is to run now.
 
         Raises:
           RunDirectoryError: it cannot be written to, another process trains there, or it holds another run.
@@ -84,7 +85,7 @@ class RunDirectory:
                 f"directory must be a folder that can be written to, got {self.path}: {error}."
             ) from error
         try:
-            self._claim(description)
+            self._claim(description, num_steps)
         except BaseException:
             self._lock.release()
             raise
@@ -119,11 +120,21 @@ class RunDirectory:
         self.checkpoints.close()
         self._lock.release()
 
-    def _claim(self, description: Description) -> None:
-        """Writes down what runs here, or compares it with what does."""
+    def _claim(self, description: Description, num_steps: int) -> None:
+        """Writes down what runs here; before that, compares it with what ran here."""
         if (self.path / RUN_FILE).exists():
             self._compare(description)
-            return
+        else:
+            self._check_is_free()
+        about = {"versions": {"jax": jax.__version__}, "num_steps": num_steps, "run": description}
+        try:
+            write_json(self.path / RUN_FILE, about)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"directory must be a folder that can be written to, got {self.path}: {error}."
+            ) from error
+
+    def _check_is_free(self) -> None:
         tables = [path for table in (METRICS, EVALUATIONS) for path in table_paths(self.path, table)]
         found = [path.name for path in (self.path / CHECKPOINTS_FOLDER, *tables) if path.exists()]
         if found:
@@ -131,13 +142,6 @@ class RunDirectory:
                 f"directory {self.path} holds {', '.join(found)} but no {RUN_FILE}: give a folder that is "
                 "new, or that of a run."
             )
-        versions = {"jax": jax.__version__}
-        try:
-            write_json(self.path / RUN_FILE, {"versions": versions, "run": description})
-        except OSError as error:
-            raise RunDirectoryError(
-                f"directory must be a folder that can be written to, got {self.path}: {error}."
-            ) from error
 
     def _compare(self, description: Description) -> None:
         stored = read_run(self.path)
@@ -157,12 +161,25 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       RunDirectoryError: there is no run, or what describes it is damaged.
     """
+    return _read(path, "run")
+
+
+def read_num_steps(path: str | os.PathLike[str]) -> int:
+    """Returns how long the run in a folder was to be when `train` was last called.
+
+    Raises:
+      RunDirectoryError: there is no run, or what describes it is damaged.
+    """
+    return _read(path, "num_steps")
+
+
+def _read(path: str | os.PathLike[str], key: str) -> Any:
     file = Path(path) / RUN_FILE
     if not file.exists():
         raise RunDirectoryError(f"directory {path} holds no run: it has no {RUN_FILE}.")
     try:
-        return json.loads(file.read_text())["run"]
-    except (ValueError, KeyError) as error:
+        return json.loads(file.read_text())[key]
+    except (ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(f"{file} is damaged: {error}.") from error
 
 

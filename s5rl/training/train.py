@@ -164,7 +164,7 @@ def train(
     run_directory = None
     if directory is not None:
         description = describe_run(agent, target, np.atleast_1d(seeds).tolist(), num_envs)
-        run_directory = RunDirectory(directory, description)
+        run_directory = RunDirectory(directory, description, num_steps)
     try:
         loop: Loop
         if isinstance(target, JaxEnvironment):

@@ -125,7 +125,10 @@ def test_resume_without_more_steps_does_what_is_left(s5rl, folder):
 
 def test_a_run_of_python_is_resumed_and_evaluated(s5rl, folder):
     (folder / "command.json").unlink()
-    assert "give --num-steps" in s5rl("resume", folder).complaint
+    stored = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**stored, "num_steps": 10 * SLOTS}))
+    assert s5rl("resume", folder).status == 0
+    assert load_run(folder).num_updates == 10
     assert s5rl("resume", folder, "--num-steps", 11 * SLOTS).status == 0
     assert load_run(folder).num_updates == 11
     assert "after 11 updates" in s5rl("evaluate", folder, "--num-episodes", 2).shown

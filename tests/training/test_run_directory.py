@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
@@ -153,7 +152,7 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
     bound = run(tmp_path).agent
     description = describe_run(bound, ENVIRONMENT, [0], 2)
     assert json.loads(json.dumps(description)) == read_run(tmp_path)
-    folder = RunDirectory(tmp_path, description)
+    folder = RunDirectory(tmp_path, description, 3 * SLOTS)
     with pytest.raises(RunDirectoryError, match="another process trains in directory"):
         run(tmp_path)
     folder.close()
@@ -186,23 +185,25 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
         load_policy(tmp_path, num_updates=5)
 
 
-@contextlib.contextmanager
-def full_disk(size):
-    """No file may grow beyond the size, as if the disk were full."""
+@pytest.fixture
+def fill_disk():
+    """A function after which no file may grow beyond a size, as if the disk were full."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize(("size", "error"), [(200, RunDirectoryError), (1800, CheckpointError)])
-def test_a_full_disk_loses_nothing(tmp_path, size, error):
+@pytest.mark.parametrize(("room", "error"), [(50, RunDirectoryError), (1800, CheckpointError)])
+def test_a_full_disk_loses_nothing(tmp_path, fill_disk, room, error):
     run(tmp_path, 3)
-    size += (tmp_path / "metrics.csv").stat().st_size if error is RunDirectoryError else 0
-    with full_disk(size), pytest.raises(error, match=r"could not be written(.|\n)* after 3"):
-        run(tmp_path, 3_000 if error is RunDirectoryError else 6)
+
+    def fill(done, columns):
+        is_table = error is RunDirectoryError
+        fill_disk(room + ((tmp_path / "metrics.csv").stat().st_size if is_table else 0))
+
+    with pytest.raises(error, match=r"could not be written(.|\n)* after 3"):
+        run(tmp_path, 9 if error is RunDirectoryError else 6, on_chunk=fill)
+    fill_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     np.testing.assert_array_equal(
         run(tmp_path, 9).metrics["loss"], run(tmp_path / "whole", 9).metrics["loss"]
     )
