@@ -13,6 +13,7 @@ import optax
 
 from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
+from s5rl.agents.sequences import Sequences, cut, join, minibatch_rows, split
 from s5rl.compat import global_norm
 from s5rl.losses import (
     approximate_kl,
@@ -46,7 +47,10 @@ class PPOConfig(ActorCriticConfig):
 
     Attributes:
       num_epochs: how often an update goes over its trajectory.
-      num_minibatches: gradient steps of an epoch, each on `num_envs / num_minibatches` whole sequences.
+      num_minibatches: gradient steps of an epoch, each on as many whole sequences.
+      sequence_length: number of slots of a sequence, through which gradients flow; None for `unroll_length`.
+      refresh_states: whether the memories before all sequences but the first of each environment are computed
+        anew with the current parameters before each epoch; otherwise they stay those of the first.
       gae_lambda: decay of the trace of the advantages, in [0, 1].
       policy_clip: how far a probability ratio may profitably leave 1.
       value_clip: how far a value may profitably move in one update; None for any distance.
@@ -56,7 +60,8 @@ class PPOConfig(ActorCriticConfig):
         updates; None keeps it. Steps that `max_kl` leaves out do not count.
 
     Raises:
-      ValueError: a value is out of its range, or num_minibatches does not divide num_envs.
+      ValueError: a value is out of its range, sequence_length does not divide unroll_length, or
+        num_minibatches the number of sequences, or there are no memories to refresh.
     """
 
     max_gradient_norm: float | None = 0.5
@@ -64,6 +69,8 @@ class PPOConfig(ActorCriticConfig):
     unroll_length: int = 128
     num_epochs: int = 4
     num_minibatches: int = 4
+    sequence_length: int | None = None
+    refresh_states: bool = False
     gae_lambda: float = 0.95
     policy_clip: float = 0.2
     value_clip: float | None = None
@@ -82,10 +89,29 @@ class PPOConfig(ActorCriticConfig):
             check_number("max_kl", self.max_kl, 0, above=True)
         if self.annealing_updates is not None:
             check_positive(annealing_updates=self.annealing_updates)
-        if self.num_envs % self.num_minibatches:
+        self._check_sequences()
+
+    def _check_sequences(self) -> None:
+        length = self.unroll_length if self.sequence_length is None else self.sequence_length
+        check_positive(sequence_length=length)
+        if self.unroll_length % length:
             raise ValueError(
-                f"num_envs must be a multiple of num_minibatches, got num_envs={self.num_envs} and "
-                f"num_minibatches={self.num_minibatches}."
+                f"sequence_length must divide unroll_length, got sequence_length={length} and "
+                f"unroll_length={self.unroll_length}."
+            )
+        num_sequences = self.num_envs * self.unroll_length // length
+        if num_sequences % self.num_minibatches:
+            raise ValueError(
+                f"num_minibatches must divide the number of sequences, got num_minibatches="
+                f"{self.num_minibatches}, and {num_sequences} sequences of {length} slots in "
+                f"num_envs={self.num_envs} times unroll_length={self.unroll_length} slots."
+            )
+        check_bool("refresh_states", self.refresh_states)
+        if self.refresh_states and length == self.unroll_length:
+            raise ValueError(
+                "refresh_states needs a sequence_length below unroll_length, since the memory before a whole "
+                f"unroll is known from acting only, got sequence_length={self.sequence_length} and "
+                f"unroll_length={self.unroll_length}."
             )
 
     @classmethod
@@ -116,30 +142,6 @@ class PPOConfig(ActorCriticConfig):
         )
 
 
-class Sequences(NamedTuple):
-    """B sequences of T slots, and what stays fixed while an update learns from them."""
-
-    core_state: CoreState
-    """[B, ...] the memory before the first slot."""
-    seen: dm_env.TimeStep
-    """[T, B, ...] what the network saw."""
-    live: Array
-    """[T, B] 0 in dead slots, else 1."""
-    raw_action: Array
-    """[T, B, D]."""
-    log_prob: Array
-    """[T, B] of the action when it was taken."""
-    value: Array
-    """[T, B] before the first gradient step."""
-    advantage: Array
-    """[T, B] GAE(lambda) before the first gradient step."""
-
-    def rows(self, indices: Array) -> Sequences:
-        """Returns the sequences of the given rows."""
-        by_time = jax.tree.map(lambda leaf: leaf[:, indices], self._replace(core_state=()))
-        return by_time._replace(core_state=jax.tree.map(lambda leaf: leaf[indices], self.core_state))
-
-
 class _Progress(NamedTuple):
     """What an update carries from epoch to epoch."""
 
@@ -159,7 +161,8 @@ class PPOAgent(ActorCriticAgent):
 
     A minibatch holds whole sequences. Each is unrolled with the current parameters from the memory that its
     actor had before the first slot, and reset where the actor reset it: before the first gradient step,
-    learning computes the probabilities that acting computed, and every ratio is 1.
+    learning computes the probabilities that acting computed, and every ratio is 1. The memory before a
+    trajectory is stored by acting; those at the cuts between its sequences come from an unroll.
 
     Attributes:
       config: the settings.
@@ -171,7 +174,8 @@ class PPOAgent(ActorCriticAgent):
 
     def log_probs(self, params: Params, trajectory: Trajectory) -> Array:
         """Returns the log-probabilities of the actions before the first step; see `Agent.log_probs`."""
-        return self._evaluate(params, self._sequences(params, trajectory)).log_prob
+        evaluated = self._evaluate(params, self._sequences(params, trajectory))
+        return join(evaluated.log_prob, num_rows=trajectory.timesteps.step_type.shape[1])
 
     def update(
         self, state: AgentState, trajectory: Trajectory, key: PRNGKey
@@ -182,12 +186,13 @@ class PPOAgent(ActorCriticAgent):
         before the first step, and `epochs`, the number of epochs done.
 
         Raises:
-          ValueError: num_minibatches does not divide the number B of sequences.
+          ValueError: the trajectory does not consist of whole sequences, or num_minibatches does not divide
+            their number.
         """
         config = self.config
         chex.assert_rank(trajectory.timesteps.step_type, 2)
         sequences = self._sequences(state.params, trajectory)
-        num_rows = trajectory.timesteps.step_type.shape[1]
+        num_sequences, num_envs = sequences.live.shape[1], trajectory.timesteps.step_type.shape[1]
 
         def goes_on(progress: _Progress) -> Array:
             is_left = progress.num_epochs < config.num_epochs
@@ -195,9 +200,17 @@ class PPOAgent(ActorCriticAgent):
 
         def epoch(progress: _Progress) -> _Progress:
             epoch_key = jax.random.fold_in(key, progress.num_epochs)
-            minibatches = minibatch_rows(epoch_key, num_rows, config.num_minibatches)
+            minibatches = minibatch_rows(epoch_key, num_sequences, config.num_minibatches)
+            current = sequences
+            if config.refresh_states:
+                core_state = jax.lax.cond(
+                    progress.num_epochs > 0,
+                    lambda: self._refreshed_states(progress.state.params, sequences, num_envs),
+                    lambda: sequences.core_state,
+                )
+                current = sequences._replace(core_state=core_state)
             state, metrics = jax.lax.scan(
-                lambda state, rows: self._gradient_step(state, sequences.rows(rows)),
+                lambda state, rows: self._gradient_step(state, current.rows(rows)),
                 progress.state,
                 minibatches,
             )
@@ -219,23 +232,77 @@ class PPOAgent(ActorCriticAgent):
         """Returns a trajectory with its values and advantages under the parameters that acted.
 
         The values come from one unroll, not from acting: nobody has acted at the final time step, whose value
-        is needed for the bootstrap.
+        is needed for the bootstrap. The memories at the cuts come from the same unroll.
         """
-        timesteps, core_state = trajectory.timesteps, trajectory.initial_state.core_state
+        timesteps, live = trajectory.timesteps, live_slots(trajectory.timesteps)
+        length = self.config.sequence_length or len(live)
+        if len(live) % length:
+            raise ValueError(
+                f"trajectory must consist of whole sequences, got {len(live)} slots and "
+                f"sequence_length={length}."
+            )
         seen = self.inputs.of_trajectory(trajectory)
-        output, _ = self.network.unroll(params, seen, core_state)
+        # The last sequence together with the final time step, the others one by one.
+        before, last = (
+            jax.tree.map(lambda leaf, at=at: leaf[at], seen)
+            for at in (slice(-length - 1), slice(-length - 1, None))
+        )
+        core_states, value = self._unroll_to_cuts(params, before, trajectory.initial_state.core_state, length)
+        num_envs = live.shape[1]
+        output, _ = self.network.unroll(
+            params, last, jax.tree.map(lambda leaf: leaf[-num_envs:], core_states)
+        )
+        value = jnp.concatenate([value, output.value])
         advantage = td_lambda_errors(
-            timesteps, output.value, discount=self.config.discount, td_lambda=self.config.gae_lambda
+            timesteps, value, discount=self.config.discount, td_lambda=self.config.gae_lambda
         )
         return Sequences(
-            core_state=core_state,
-            seen=jax.tree.map(lambda leaf: leaf[:-1], seen),
-            live=live_slots(timesteps),
-            raw_action=trajectory.extras["raw_action"],
-            log_prob=trajectory.extras["log_prob"],
-            value=output.value[:-1],
-            advantage=advantage,
+            core_states,
+            seen=cut(jax.tree.map(lambda leaf: leaf[:-1], seen), length),
+            live=cut(live, length),
+            raw_action=cut(trajectory.extras["raw_action"], length),
+            log_prob=cut(trajectory.extras["log_prob"], length),
+            value=cut(value[:-1], length),
+            advantage=cut(advantage, length),
         )
+
+    def _refreshed_states(self, params: Params, sequences: Sequences, num_envs: int) -> CoreState:
+        """Returns the memories [N, ...] before all sequences; those before the first ones stay."""
+        length = len(sequences.live)
+        before = jax.tree.map(lambda leaf: leaf[:-length], join(sequences.seen, num_envs))
+        first = jax.tree.map(lambda leaf: leaf[:num_envs], sequences.core_state)
+        core_states, _ = self._unroll_to_cuts(params, before, first, length)
+        return core_states
+
+    def _unroll_to_cuts(
+        self, params: Params, seen: dm_env.TimeStep, core_state: CoreState, length: int
+    ) -> tuple[CoreState, Array]:
+        """Unrolls all sequences but the last of each environment.
+
+        Args:
+          params: parameters.
+          seen: [(C - 1) * L, B, ...] consecutive sequences of B environments.
+          core_state: [B, ...] the memory before the first ones.
+          length: L, number of slots of a sequence.
+
+        Returns:
+          The memories [C * B, ...] before all C sequences, the last ones included, and values
+          [(C - 1) * L, B].
+        """
+        if len(seen.step_type) == 0:  # else the scan would be compiled
+            return core_state, jnp.zeros(seen.step_type.shape)
+
+        def unroll(core_state: CoreState, seen: dm_env.TimeStep) -> tuple[CoreState, tuple[CoreState, Array]]:
+            output, after = self.network.unroll(params, seen, core_state)
+            return after, (after, output.value)
+
+        _, (after, value) = jax.lax.scan(unroll, core_state, split(seen, length))
+        core_states = jax.tree.map(
+            lambda first, later: jnp.concatenate([first, later.reshape(-1, *first.shape[1:])]),
+            core_state,
+            after,
+        )
+        return core_states, value.reshape(seen.step_type.shape)
 
     def _gradient_step(self, state: AgentState, minibatch: Sequences) -> tuple[AgentState, dict[str, Array]]:
         gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, minibatch)
@@ -282,22 +349,3 @@ class PPOAgent(ActorCriticAgent):
             return config.learning_rate
         num_steps = config.annealing_updates * config.num_epochs * config.num_minibatches
         return optax.linear_schedule(config.learning_rate, 0.0, num_steps)
-
-
-def minibatch_rows(key: PRNGKey, num_rows: int, num_minibatches: int) -> Array:
-    """Returns which sequences each minibatch of an epoch holds, [num_minibatches, rows]: all of them once.
-
-    Args:
-      key: a random key.
-      num_rows: number of sequences of the trajectory.
-      num_minibatches: number of minibatches.
-
-    Raises:
-      ValueError: num_minibatches does not divide num_rows.
-    """
-    if num_rows % num_minibatches:
-        raise ValueError(
-            "the number of environments must be a multiple of num_minibatches, got a trajectory of "
-            f"{num_rows} environments and num_minibatches={num_minibatches}."
-        )
-    return jax.random.permutation(key, num_rows).reshape(num_minibatches, -1)

@@ -13,7 +13,10 @@ from s5rl.conformance import AGENT_LAWS, check_law
 from s5rl.cores import FeedForwardCore
 
 # An update of PPO that learns nothing, and counts in its metrics the ratios that are not 1.
-SETTINGS = {"ppo": {"learning_rate": 1e-30, "policy_clip": 1e-5}}
+COUNT_RATIOS = {"learning_rate": 1e-30, "policy_clip": 1e-5}
+# With some cores, one of each kind, its trajectories are cut into sequences.
+CUT = {"sequence_length": 4, "refresh_states": True}
+CUT_CORES = ("lstm", "attention_short_window", "s5", "haiku_starts_at_one")
 CASES = {
     f"{algorithm}-{name}": (algorithm, core, OBSERVED)
     for algorithm in SMALL_CONFIGS
@@ -27,7 +30,10 @@ CASES |= {
 @functools.cache
 def subject_of_case(name):
     algorithm, core, observed = CASES[name]
-    return subject_of(algorithm, core, **observed, **SETTINGS.get(algorithm, {}))
+    settings = COUNT_RATIOS if algorithm == "ppo" else {}
+    if name in [f"ppo-{core_name}" for core_name in CUT_CORES]:
+        settings = settings | CUT
+    return subject_of(algorithm, core, **observed, **settings)
 
 
 @pytest.mark.parametrize("law", AGENT_LAWS, ids=lambda law: f"law_{law.number}")

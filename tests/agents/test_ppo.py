@@ -11,7 +11,7 @@ import pytest
 from agents import OBSERVED, SPEC, amid_episodes, small_agent, subject_of
 
 from s5rl.agents import PPOConfig
-from s5rl.agents.ppo import minibatch_rows
+from s5rl.agents.sequences import minibatch_rows
 from s5rl.cores import FeedForwardCore, LSTMCore
 
 CORE = LSTMCore(8)
@@ -28,6 +28,11 @@ def window(core=CORE):
     """What the settings of an algorithm do not change: fresh parameters, and what they did."""
     subject = subject_of("ppo", core, **OBSERVED)
     return subject.state, amid_episodes(subject)
+
+
+@functools.cache
+def sequences_of_window():
+    return jax.jit(ppo()._sequences)(window()[0].params, window()[1])
 
 
 def assert_equal_trees(left, right):
@@ -47,7 +52,7 @@ def test_the_loss_is_that_of_a_numpy_loop(value_clip, normalize_advantages):
         value_clip=value_clip, normalize_advantages=normalize_advantages, entropy_cost=0.1, value_cost=0.7
     )
     state, trajectory = window()
-    sequences = agent._sequences(state.params, trajectory)
+    sequences = sequences_of_window()
     params = jax.tree.map(lambda leaf: 4.0 * leaf, state.params)  # far enough for both clips
     loss, metrics = agent._loss(params, sequences)
 
@@ -89,8 +94,7 @@ def test_an_epoch_holds_every_sequence_once():
 
 
 def test_a_minibatch_holds_whole_sequences_with_their_own_memory():
-    state, trajectory = window()
-    sequences = ppo()._sequences(state.params, trajectory)
+    sequences = sequences_of_window()
     picked = sequences.rows(jnp.asarray([2, 0]))
     for field in ("seen", "live", "raw_action", "log_prob", "value", "advantage"):
         for whole, part in zip(
@@ -167,16 +171,28 @@ def test_bad_settings_are_named():
         ("max_kl", 0.0),
         ("annealing_updates", 0),
         ("annealing_updates", 2.5),
+        ("sequence_length", 0),
+        ("sequence_length", 48),
+        ("refresh_states", 1),
     ]:
         with pytest.raises(ValueError, match=name):
             PPOConfig(**{name: value})
     with pytest.raises(
-        ValueError, match="multiple of num_minibatches, got num_envs=10 and num_minibatches=4"
+        ValueError, match="got num_minibatches=4, and 10 sequences of 128 slots in num_envs=10"
     ):
         PPOConfig(num_envs=10, num_minibatches=4)
+    with pytest.raises(
+        ValueError, match="got num_minibatches=3, and 20 sequences of 64 slots in num_envs=10"
+    ):
+        PPOConfig(num_envs=10, num_minibatches=3, sequence_length=64)
+    for sequence_length in (None, 128):
+        with pytest.raises(ValueError, match="refresh_states needs a sequence_length below unroll_length"):
+            PPOConfig(refresh_states=True, sequence_length=sequence_length)
     state, trajectory = window(SMALL)
-    with pytest.raises(ValueError, match="a trajectory of 4 environments and num_minibatches=8"):
+    with pytest.raises(ValueError, match="a trajectory of 4 sequences and num_minibatches=8"):
         ppo(SMALL, num_minibatches=8).update(state, trajectory, KEY)
+    with pytest.raises(ValueError, match="whole sequences, got 8 slots and sequence_length=5"):
+        ppo(SMALL, unroll_length=10, sequence_length=5).update(state, trajectory, KEY)
 
 
 def test_table_4():
