@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from s5rl.conformance import LAWS, LoadError, UnhashableCoreError, check_core, load_core
-from s5rl.console import refuse
-from s5rl.envs_command import envs
+from s5rl.commands.check import check
+from s5rl.commands.console import refuse, warn
+from s5rl.commands.cores import cores
+from s5rl.commands.envs import envs
+from s5rl.commands.evaluate import evaluate
+from s5rl.commands.plot import plot
+from s5rl.commands.resume import resume
+from s5rl.commands.train import train_command
+from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError
+from s5rl.training.tables import TableError
 
-
-def check(
-    core: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODULE:CORE")], input_size: int = 3
-) -> int:
-    """Tries the laws of a recurrent core on yours.
-
-    Args:
-      core: a RecurrentCore, a class of such, or what makes an hk.RNNCore;
-        MODULE is a dotted path or a .py file.
-      input_size: number of features of the inputs.
-
-    Returns:
-      0 where all laws hold, 1 where one fails, 2 where there is no such core.
-    """
-    console = Console()
-    if input_size < 1:
-        return refuse(f"--input-size must be at least 1, got {input_size}.")
-    try:
-        loaded = load_core(core)
-        with console.status("starting") as status:
-            report = check_core(
-                loaded, input_size, lambda law: status.update(f"law {law.number} of {len(LAWS)}: {law.name}")
-            )
-    except (LoadError, UnhashableCoreError) as error:
-        return refuse(str(error))
-    console.print(report)
-    return 0 if report.passed else 1
-
-
-COMMANDS: dict[str, Callable[..., int]] = {"check": check, "envs": envs}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "train": train_command([]),
+    "resume": resume,
+    "evaluate": evaluate,
+    "plot": plot,
+    "envs": envs,
+    "cores": cores,
+    "check": check,
+}
 """What each command runs; the result is the exit status."""
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+"""Exit statuses: something went wrong on the way, was asked wrongly, or was stopped by Ctrl-C."""
+
+TRACEBACK = "S5RL_TRACEBACK"
+"""The variable of the environment that turns messages back into errors of Python."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits with its status; 2 for arguments that are wrong.
+    """Runs a command and exits with its status.
 
     Args:
       arguments: the words after `s5rl`, by default those of the process.
@@ -55,8 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: always.
     """
-    sys.exit(
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="s5rl", description="Memory for reinforcement learning in JAX.", args=arguments
-        )
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = warn
+        sys.exit(_status(words))
+
+
+def _status(words: list[str]) -> int:
+    """Runs a command; an error that explains itself is shown without its traceback."""
+    try:
+        return _run(words)
+    except KeyboardInterrupt as stop:
+        return refuse(str(stop) or "stopped.", INTERRUPTED)
+    except (NonFiniteError, CheckpointError) as error:
+        return _explain(error, FAILED)
+    except (ValueError, ImportError, OSError, RunDirectoryError, TableError) as error:
+        return _explain(error, REFUSED)
+
+
+def _run(words: list[str]) -> int:
+    commands = dict(COMMANDS)
+    if words[:1] == ["train"]:
+        commands["train"] = train_command(words[1:])
+    return tyro.extras.subcommand_cli_from_dict(
+        commands, prog="s5rl", description="Memory for reinforcement learning in JAX.", args=words
     )
+
+
+def _explain(error: Exception, status: int) -> int:
+    if os.environ.get(TRACEBACK):
+        raise error
+    return refuse(str(error), status)

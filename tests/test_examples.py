@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from s5rl import PPOConfig, ResettableS5Core
+
 ROOT = Path(__file__).parent.parent
 OWN_CORE = f"{ROOT / 'examples' / 'my_core.py'}:MyCore"
 TINY_FLAGS = "--width 8 --lengths 1 2 --episodes 60 --num-seeds 2 --cores lstm feed_forward --unrolls 8"
@@ -348,3 +350,33 @@ def test_rows_are_read_as_they_were_written(results, tmp_path):
     assert results.read_rows(path) == []
     results.write_rows(path, rows)
     assert results.read_rows(path) == rows
+
+
+def test_popgym_ppo_compares_memories_and_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    example = importlib.import_module("popgym_ppo")
+    flags = ["--environments", "RepeatPreviousEasy", "--cores", "feed_forward", "--num-seeds", "2"]
+    for num_steps in ("1024", "2e3"):  # prolonged by the second call
+        example.main([*flags, "--num-steps", num_steps, "--directory", str(tmp_path)])
+    folder = tmp_path / "RepeatPreviousEasy" / "feed_forward"
+    rows = list(csv.DictReader((folder / "metrics.csv").open(newline="")))
+    assert [row["update"] for row in rows] == ["1", "1", "2", "2"]
+    shown = capsys.readouterr().out
+    assert "RepeatPreviousEasy" in shown
+    assert "±" in shown
+    with pytest.raises(SystemExit, match="--cores must be of s5, "):
+        example.main(["--cores", "rnn"])
+
+
+def test_popgym_ppo_has_the_setting_of_the_paper(monkeypatch):
+    example = importlib.import_module("popgym_ppo")
+    calls = []
+
+    def record(agent, environment, num_steps, **options):
+        calls.append((agent.core, agent.config, num_steps, options["num_seeds"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(example, "train", record)
+    with pytest.raises(InterruptedError):
+        example.main(["--paper"])
+    assert calls == [(ResettableS5Core.popgym(), PPOConfig.popgym(), 15_000_000, 8)]

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     },
 }
 """What each part of s5rl may import beside itself; compat holds what differs between versions of packages."""
-UNBOUND = {"__init__", "__main__", "acme", "cli", "conformance", "console", "envs_command", "plots"}
+UNBOUND = {"__init__", "__main__", "acme", "cli", "commands", "conformance", "learning_curves", "plots"}
 """Parts that may import everything, and that no part above imports."""
 
 MAX_LINES = 400

@@ -52,8 +52,11 @@ class PeriodicEvaluation:
         self._environment, self._num_episodes = environment, num_episodes
         keys = [run_keys(int(seed)).evaluations for seed in np.atleast_1d(seeds)]
         self._keys = jnp.stack(keys) if seeds.ndim else keys[0]
-        if seeds.ndim and not isinstance(environment, JaxEnvironment):
+        if isinstance(environment, JaxEnvironment):
+            return
+        if seeds.ndim:
             raise ValueError("evaluation_environment must be a JaxEnvironment where there are several seeds.")
+        environment.reset()  # before that, there may be no state to ask for
 
     def updates_left(self, done: int) -> int:
         """Returns the number of updates until the next evaluation, from 1 to `every`."""

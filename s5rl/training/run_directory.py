@@ -116,7 +116,6 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets go of the folder."""
-        self.tables.close()
         self.checkpoints.close()
         self._lock.release()
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, final
+from typing import Any, final
 
 import numpy as np
 
@@ -28,13 +28,12 @@ class FileLogger(Logger):
     """Writes `metrics.csv`, `metrics.jsonl`, `evaluations.csv` and `evaluations.jsonl` into a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens nothing yet.
+        """Writes nothing yet.
 
         Args:
           folder: one that exists.
         """
         self._folder = folder
-        self._files: dict[str, tuple[TextIO, TextIO]] = {}
 
     def start(self, num_updates: int) -> None:
         """Cuts the rows of later updates off the files, and a last line that was not written to its end."""
@@ -44,25 +43,21 @@ class FileLogger(Logger):
             _cut(json_path, _update_of_json, num_updates)
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
-        """Adds rows to both files, and hands them to the system."""
-        if table not in self._files:
-            csv_path, json_path = table_paths(self._folder, table)
-            is_new = not csv_path.exists() or csv_path.stat().st_size == 0
-            self._files[table] = csv_path.open("a", newline=""), json_path.open("a")
-            if is_new:
-                csv.writer(self._files[table][0]).writerow(rows[0])
-        csv_file, json_file = self._files[table]
-        csv.writer(csv_file).writerows(row.values() for row in rows)
-        json_file.writelines(json.dumps(_without_nan(row)) + "\n" for row in rows)
-        csv_file.flush()
-        json_file.flush()
+        """Adds rows to both files, and hands them to the system.
+
+        Files are opened each time: on a full disk, nothing of what failed is left in a buffer.
+        """
+        csv_path, json_path = table_paths(self._folder, table)
+        with csv_path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(rows[0])
+            writer.writerows(row.values() for row in rows)
+        with json_path.open("a") as file:
+            file.writelines(json.dumps(_without_nan(row)) + "\n" for row in rows)
 
     def close(self) -> None:
-        """Closes the files."""
-        for pair in self._files.values():
-            for file in pair:
-                file.close()
-        self._files.clear()
+        """Does nothing: no file is left open."""
 
 
 def table_paths(folder: Path, table: str) -> tuple[Path, Path]:

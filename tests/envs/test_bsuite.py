@@ -54,6 +54,17 @@ def test_a_log_is_replaced_only_on_request(tmp_path):
     play(overwrite=True)
 
 
+def test_a_seed_takes_the_place_of_bsuites():
+    def cues(**seed):
+        environment = make_bsuite("memory_len/5", **seed)
+        return [environment.reset().observation[0, 2] for _ in range(30)]
+
+    assert cues(seed=1) == cues(seed=1)
+    assert cues(seed=1) != cues(seed=2)
+    assert cues() == cues() == cues(seed=0)
+    make_bsuite("bandit/0", seed=1)  # takes none
+
+
 @pytest.mark.parametrize(
     ("bsuite_id", "near"), [("memory_len/99", "memory_len/9"), ("memry_len/0", "memory_len/0")]
 )

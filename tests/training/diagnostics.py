@@ -3,85 +3,65 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import final
+from typing import NamedTuple, final
 
-import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
 from s5rl.envs import JaxEnvironment
-from s5rl.types import next_timestep, restart, termination, transition
+from s5rl.types import next_timestep, restart
+
+CONSTANT_REWARD, DISCOUNTING, OBSERVED_VALUE, OBSERVED_ACTION = range(4)
+
+
+class KnownState(NamedTuple):
+    """Which diagnostic an episode is, its sign, and its steps so far."""
+
+    task: jax.Array
+    sign: jax.Array
+    time: jax.Array
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class ConstantReward(JaxEnvironment):
-    """One step, reward 1, nothing to see: the value is 1. Fails where the value is not learned."""
+class KnownValues(JaxEnvironment):
+    """Four diagnostics, one of them in each episode; it is seen which, so one training serves all four.
 
-    def reset(self, key):
-        return (), restart(jnp.zeros(1))
-
-    def step(self, state, action):
-        return (), termination(1.0, jnp.zeros(1))
-
-    def observation_spec(self):
-        return specs.Array((1,), np.float32)
-
-    def action_spec(self):
-        return specs.DiscreteArray(2)
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class DelayedReward(JaxEnvironment):
-    """Reward 1 after n steps, the time is seen: the value at t is discount^(n - 1 - t). Tests discounting."""
+    - Constant reward: one step, reward 1: the value is 1. Fails where the value is not learned.
+    - Discounting: reward 1 after 4 steps, the time is seen: the value at t is discount^(3 - t).
+    - Observed value: one step, +-1 is seen and is the reward, hence the value.
+    - Observed action: one step, +-1 is seen, reward 1 for the action that agrees: value 1 once learned.
+    """
 
     num_steps: int = 4
 
     def reset(self, key):
-        return jnp.int32(0), restart(self._observe(jnp.int32(0)))
+        task_key, sign_key = jax.random.split(key)
+        return self.begin(jax.random.randint(task_key, (), 0, 4), jax.random.rademacher(sign_key, (), float))
+
+    def begin(self, task, sign):
+        state = KnownState(jnp.int32(task), jnp.asarray(sign, float), jnp.int32(0))
+        return state, restart(self._observe(state))
 
     def step(self, state, action):
-        time = state + 1
-        done = time >= self.num_steps
-        middle, end = transition(0.0, self._observe(time)), termination(1.0, self._observe(time))
-        return time, jax.tree.map(lambda a, b: jnp.where(done, b, a), middle, end)
+        state = state._replace(time=state.time + 1)
+        agrees = jnp.where((action == 1) == (state.sign > 0), 1.0, 0.0)
+        is_delayed = state.task == DISCOUNTING
+        ends = jnp.where(is_delayed, state.time >= self.num_steps, True)
+        rewards = jnp.stack([jnp.ones(()), jnp.where(ends, 1.0, 0.0), state.sign, agrees])
+        return state, next_timestep(rewards[state.task], self._observe(state), terminated=ends)
 
     def observation_spec(self):
-        return specs.Array((self.num_steps + 1,), np.float32)
+        return specs.Array((4 + self.num_steps + 2,), np.float32)
 
     def action_spec(self):
         return specs.DiscreteArray(2)
 
-    def _observe(self, time):
-        return jax.nn.one_hot(time, self.num_steps + 1)
-
-
-@final
-@dataclasses.dataclass(frozen=True)
-class ObservedReward(JaxEnvironment):
-    """One step, the observation is +-1; reward 1 for the action that agrees: value 1 once learned.
-
-    With `action_matters` False the reward is the observation itself: the value is the observation.
-    """
-
-    action_matters: bool = False
-
-    def reset(self, key):
-        sign = jax.random.rademacher(key, (1,), float)
-        return sign, restart(sign)
-
-    def step(self, state, action):
-        agrees = jnp.where((action == 1) == (state[0] > 0), 1.0, 0.0)
-        return state, termination(agrees if self.action_matters else state[0], state)
-
-    def observation_spec(self):
-        return specs.Array((1,), np.float32)
-
-    def action_spec(self):
-        return specs.DiscreteArray(2)
+    def _observe(self, state):
+        time = jax.nn.one_hot(state.time, self.num_steps + 1)
+        return jnp.concatenate([jax.nn.one_hot(state.task, 4), time, state.sign[None]])
 
 
 @final
@@ -108,7 +88,3 @@ class Alternate(JaxEnvironment):
 
     def action_spec(self):
         return specs.DiscreteArray(2)
-
-
-def first_step(environment: JaxEnvironment, key: jax.Array) -> dm_env.TimeStep:
-    return environment.reset(key)[1]

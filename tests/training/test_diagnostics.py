@@ -2,77 +2,80 @@
 
 from __future__ import annotations
 
-import dataclasses
+from itertools import product
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from agents import LEARNING_CORES, SMALL_CONFIGS, small_agent
 from cores import CORES
-from diagnostics import Alternate, ConstantReward, DelayedReward, ObservedReward, first_step
+from diagnostics import (
+    CONSTANT_REWARD,
+    DISCOUNTING,
+    OBSERVED_ACTION,
+    OBSERVED_VALUE,
+    Alternate,
+    KnownValues,
+)
 
 from s5rl.cores import FeedForwardCore
 from s5rl.envs import MemoryChain
 from s5rl.training import evaluate, train
 
+ENVIRONMENT = KnownValues()
+
 over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
 over_cores = pytest.mark.parametrize("core", LEARNING_CORES.values(), ids=LEARNING_CORES.keys())
-
-
-def values_along_an_episode(result, environment, key, num_steps):
-    """The agent's values at the first `num_steps` steps of an episode."""
-    step = jax.jit(result.agent.network.step)
-    state, timestep = environment.reset(key)
-    memory, values = result.agent.initial_actor_state().core_state, []
-    for _ in range(num_steps):
-        output, memory = step(result.state.params, timestep, memory)
-        values.append(float(output.value))
-        state, timestep = environment.step(state, jnp.int32(0))
-    return values
 
 
 def test_every_class_of_core_is_tried():
     assert {type(core) for core in LEARNING_CORES.values()} == {type(core) for core in CORES.values()}
 
 
-@over_algorithms
-@over_cores
-def test_constant_reward(algorithm, core):
-    result = train(small_agent(algorithm, core), ConstantReward(), 800 * 64)
-    (value,) = values_along_an_episode(result, ConstantReward(), jax.random.key(0), 1)
+@pytest.fixture(scope="module", params=product(sorted(SMALL_CONFIGS), LEARNING_CORES), ids="-".join)
+def trained(request):
+    """The result of an algorithm around a core on the four diagnostics at once."""
+    algorithm, core = request.param
+    agent = small_agent(algorithm, LEARNING_CORES[core], discount=0.5)
+    return train(agent, ENVIRONMENT, 1200 * 64, progress=False)
+
+
+def play(result, task, sign=1.0, num_steps=1):
+    """The agent's values at the first steps of an episode, and the reward of the last of them."""
+    agent, values = result.agent, []
+    act, step = jax.jit(agent.act, static_argnames="evaluation"), jax.jit(agent.network.step)
+    params, memory = agent.acting_params(result.state), agent.initial_actor_state()
+    state, timestep = ENVIRONMENT.begin(task, sign)
+    for _ in range(num_steps):
+        values.append(float(step(params, timestep, memory.core_state)[0].value))
+        output, memory = act(params, timestep, memory, jax.random.key(0), evaluation=True)
+        state, timestep = ENVIRONMENT.step(state, output.action)
+    assert timestep.last()
+    return values, float(timestep.reward)
+
+
+def test_constant_reward(trained):
+    (value,), reward = play(trained, CONSTANT_REWARD)
+    assert reward == 1.0
     assert abs(value - 1.0) < 0.1
 
 
-@over_algorithms
-@over_cores
-def test_discounting(algorithm, core):
-    environment = DelayedReward(4)
-    agent = small_agent(algorithm, core)
-    agent = dataclasses.replace(agent, config=dataclasses.replace(agent.config, discount=0.5))
-    result = train(agent, environment, 400 * 64)
-    values = values_along_an_episode(result, environment, jax.random.key(0), 4)
+def test_discounting(trained):
+    values, _ = play(trained, DISCOUNTING, num_steps=4)
     np.testing.assert_allclose(values, [0.125, 0.25, 0.5, 1.0], atol=0.1)
 
 
-@over_algorithms
-@over_cores
-def test_value_that_depends_on_the_observation(algorithm, core):
-    environment = ObservedReward()
-    result = train(small_agent(algorithm, core), environment, 400 * 64)
-    for seed in range(4):
-        key = jax.random.key(seed)
-        (value,) = values_along_an_episode(result, environment, key, 1)
-        assert abs(value - float(first_step(environment, key).observation[0])) < 0.2
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_value_that_depends_on_the_observation(trained, sign):
+    (value,), _ = play(trained, OBSERVED_VALUE, sign)
+    assert abs(value - sign) < 0.2
 
 
-@over_algorithms
-@over_cores
-def test_action_that_depends_on_the_observation(algorithm, core):
-    environment = ObservedReward(action_matters=True)
-    result = train(small_agent(algorithm, core), environment, 400 * 64)
-    evaluation = evaluate(result.agent, result.agent.acting_params(result.state), environment, 50)
-    assert evaluation.episode_returns.mean() > 0.95
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_action_that_depends_on_the_observation(trained, sign):
+    (value,), reward = play(trained, OBSERVED_ACTION, sign)
+    assert reward == 1.0
+    assert abs(value - 1.0) < 0.2
 
 
 @over_algorithms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 
@@ -9,23 +10,14 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from s5rl.cli import main
+from s5rl.commands.envs import MEMORY_CHAIN, describe
 from s5rl.envs.popgym import ENVIRONMENTS
-from s5rl.envs_command import MEMORY_CHAIN, describe
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Runs `s5rl envs` in 80 columns; returns its status, what it printed, and its complaints in one line."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run_(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main(["envs", *arguments])
-        output = capsys.readouterr()
-        return exit_.value.code, output.out, " ".join(output.err.split())
-
-    return run_
+def run(s5rl):
+    """Runs `s5rl envs`; returns its status, what it printed, and its complaints in one line."""
+    return functools.partial(s5rl, "envs")
 
 
 def test_the_listing_names_every_environment_and_its_longest_episode(run):
@@ -123,7 +115,7 @@ def test_environments_that_cannot_be_made_are_refused(run, monkeypatch, error):
     def fail(name):
         raise error("no such thing here")
 
-    monkeypatch.setattr("s5rl.envs_command.make_environment", fail)
+    monkeypatch.setattr("s5rl.commands.envs.make_environment", fail)
     status, _, complaint = run("bsuite/mnist/0")
     assert status == 2
     assert "no such thing here" in complaint

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from s5rl.console import refuse
+from s5rl.commands.console import refuse
 from s5rl.envs import JaxEnvironment, MemoryChain, environment_names, make_environment
 from s5rl.envs.popgym import PopgymEnvironment
 from s5rl.types import Action, Specs

@@ -1,0 +1,153 @@
+"""PPO on POPGym: which memories solve which tasks, as in Table 2 of the paper.
+
+The default is small: two easy tasks, three memories, minutes on a CPU. `--paper` is the setting of the paper
+(Lu et al. 2023, Table 2 and Table 4): five hard tasks, eight seeds, 15 million steps each; take a GPU for it.
+Every run has a folder, so that a second call goes on where the first one was stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from s5rl import (
+    FeedForwardCore,
+    GRUCore,
+    LSTMCore,
+    PPOConfig,
+    RecurrentCore,
+    ResettableS5Core,
+    make_agent,
+    make_environment,
+    train,
+)
+
+SMALL_CORES: dict[str, RecurrentCore] = {
+    "s5": ResettableS5Core(state_size=64, model_size=64, num_layers=1),
+    "s5_without_resets": ResettableS5Core(state_size=64, model_size=64, num_layers=1, ignore_resets=True),
+    "gru": GRUCore(64),
+    "lstm": LSTMCore(64),
+    "feed_forward": FeedForwardCore((64,)),
+}
+PAPER_CORES: dict[str, RecurrentCore] = {
+    "s5": ResettableS5Core.popgym(),
+    "s5_without_resets": dataclasses.replace(ResettableS5Core.popgym(), ignore_resets=True),
+    "gru": GRUCore.popgym(),
+    "lstm": LSTMCore.popgym(),
+    "feed_forward": FeedForwardCore.popgym(),
+}
+PAPER_ENVIRONMENTS = (
+    "StatelessCartPoleHard",
+    "NoisyStatelessCartPoleHard",
+    "StatelessPendulumHard",
+    "NoisyStatelessPendulumHard",
+    "RepeatPreviousHard",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Compares memories on POPGym."""
+
+    environments: tuple[str, ...] = ("StatelessCartPoleEasy", "RepeatPreviousEasy")
+    """Names of POPGym's environments; `s5rl envs` lists them."""
+    cores: tuple[str, ...] = ("s5", "gru", "feed_forward")
+    """Memories: s5, s5_without_resets (the paper's second row), gru, lstm, feed_forward."""
+    num_steps: float = 250_000
+    """Slots of each run, 15e6 for example; the small settings learn nothing more behind 250,000."""
+    num_seeds: int = 3
+    """Seeds of each run, side by side."""
+    seed: int = 0
+    """The first of them."""
+    directory: Path = Path("results/popgym_ppo")
+    """Where the runs go, one folder each."""
+    paper: bool = False
+    """The paper's environments, cores, sizes, steps and seeds (Tables 2 and 4); other flags still count."""
+
+
+def paper_settings() -> Settings:
+    """Returns the setting of the paper's Table 2."""
+    return Settings(
+        environments=PAPER_ENVIRONMENTS,
+        cores=("s5", "s5_without_resets", "gru", "feed_forward"),
+        num_steps=15e6,
+        num_seeds=8,
+        directory=Path("results/popgym_ppo_paper"),
+        paper=True,
+    )
+
+
+def small_config() -> PPOConfig:
+    """Returns settings that solve the easy tasks in minutes."""
+    return PPOConfig(
+        learning_rate=1e-3,
+        annealing_updates=245,  # 250,000 slots, the default number of steps
+        value_cost=20.0,  # rewards are as small as 1 / 200, and so is the gradient of the value at weight 1
+        num_envs=16,
+        unroll_length=64,
+        num_epochs=8,
+        num_minibatches=2,
+        torso_sizes=(64,),
+        observe_previous_action=True,
+        observe_is_first=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains every core on every environment, or reads what was trained before, and prints the table.
+
+    Args:
+      arguments: the words of the command line, by default those of the process.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    default = paper_settings() if "--paper" in words else Settings()
+    settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
+    cores = PAPER_CORES if settings.paper else SMALL_CORES
+    unknown = [name for name in settings.cores if name not in cores]
+    if unknown:
+        raise SystemExit(f"--cores must be of {', '.join(cores)}, got {', '.join(unknown)}.")
+    num_steps = int(settings.num_steps)
+    if num_steps < 1 or settings.num_seeds < 1:
+        raise SystemExit("--num-steps and --num-seeds must be at least 1.")
+    config = PPOConfig.popgym() if settings.paper else small_config()
+    console, table = Console(), Table(title="Max-mean episodic return, mean ± deviation over seeds")
+    for heading in ("environment", "core", "MMER", "last evaluation", "steps", "seconds now"):
+        table.add_column(
+            heading, overflow="fold", justify="left" if heading in ("environment", "core") else "right"
+        )
+    for environment in settings.environments:
+        for name in settings.cores:
+            console.print(f"{environment}, {name}", highlight=False)
+            start = time.monotonic()
+            result = train(
+                make_agent(core=cores[name], config=config),
+                make_environment(f"popgym/{environment}"),
+                num_steps,
+                seed=settings.seed,
+                num_seeds=settings.num_seeds,
+                directory=settings.directory / environment / name,
+                evaluate_every=max(1, num_steps // 10),
+                num_evaluation_episodes=50,
+            )
+            evaluations = result.evaluations["episode_return"][..., -1]
+            table.add_row(
+                environment,
+                name,
+                f"{result.mmer.mean():.2f} ± {result.mmer.std():.2f}",
+                f"{evaluations.mean():.2f} ± {evaluations.std():.2f}",
+                f"{result.metrics['step'].max():,}",
+                f"{time.monotonic() - start:.0f}",
+            )
+    console.print(table)
+    console.print(f"Curves: s5rl plot {settings.directory}/*/*", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `s5rl`, one a file; `s5rl.cli` puts them together."""

@@ -1,0 +1,66 @@
+"""Environments as the command line names them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+import dm_env
+import numpy as np
+
+from s5rl.envs import JaxEnvironment, make_environment
+
+TRAINING, PERIODIC_EVALUATION, EVALUATION = range(3)
+"""What environments on the host are for: each has random numbers of its own."""
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Returns the options that words such as "memory_length=64" say.
+
+    Args:
+      words: NAME=VALUE, with a Python literal as the value.
+
+    Raises:
+      ValueError: a word is not of this form.
+    """
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            equals = ""
+        if not equals or not name.isidentifier():
+            raise ValueError(
+                "--env must be NAME=VALUE with a Python literal as the value, such as memory_length=64 or "
+                f"results_dir='\"logs\"', got {word!r}."
+            )
+    return options
+
+
+def make_named(
+    name: str, options: Sequence[str], *, num_envs: int, seed: int, purpose: int
+) -> JaxEnvironment | list[dm_env.Environment]:
+    """Returns a JaxEnvironment, or several equal environments on the host with different seeds.
+
+    Args:
+      name: that `make_environment` knows.
+      options: NAME=VALUE each.
+      num_envs: how many, on the host.
+      seed: of the seeds of those.
+      purpose: what they are for.
+
+    Raises:
+      ImportError: the name belongs to an extra that is not installed.
+      ValueError: an unknown name, or options that the environment does not take.
+    """
+    arguments = parse_options(options)
+    try:
+        environment = make_environment(name, **arguments)
+        if isinstance(environment, JaxEnvironment):
+            return environment
+        seeds = np.random.SeedSequence((seed, purpose)).generate_state(num_envs).tolist()
+        return [make_environment(name, seed=each, **arguments) for each in seeds]
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be made with the options {arguments}: {error}") from error
