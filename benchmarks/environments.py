@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from statistics import geometric_mean, median
 from typing import Any, NamedTuple, TypeVar
 
@@ -179,13 +177,6 @@ def set_apart(run: Run[Stream], fresh: Stream, longest: int) -> Stream:
     return streams
 
 
-def seconds_of(function: Callable[[], Any]) -> float:
-    """Returns the CPU time of all threads of this process, until the result is there."""
-    start = time.process_time()
-    jax.block_until_ready(function())
-    return time.process_time() - start
-
-
 def popgym_episodes(name: str, num_steps: int) -> Callable[[], int]:
     """Returns what plays whole episodes of popgym's environment and tells their number of steps."""
     ours, environment = ENVIRONMENTS[name], POPGYM[name]()
@@ -256,7 +247,7 @@ def measure(contest: Contest, repeats: int) -> Measurement:
     speeds_of_popgym = []
     for _ in range(repeats):
         for loop, of_loop in zip(contest.loops, times, strict=True):
-            of_loop.append(seconds_of(loop))
+            of_loop.append(machine.cpu_seconds(loop))
         start = time.process_time()
         speeds_of_popgym.append(contest.play() / (time.process_time() - start))
     in_step, apart, in_groups, states, states_in_groups = (median(of_loop) for of_loop in times)
@@ -306,11 +297,8 @@ def main() -> None:
     """Runs the benchmark and prints a table, a summary and the conditions."""
     settings = tyro.cli(Settings, description=__doc__)
     load_before = machine.load()
-    jax.config.update("jax_platforms", "cpu")
-    is_pinned = machine.pin_to_one_core()
-    jax.devices()  # starts the threads that run the loops, on that core; those that compile may use all
     measurements = []
-    with ThreadPoolExecutor(os.cpu_count(), initializer=machine.use_all_cores) as threads:
+    with machine.one_core() as threads:
         for name in track(settings.names, "compiling and measuring"):
             contest = threads.submit(prepare, settings, name).result()
             measurements.append(measure(contest, settings.repeats))
@@ -319,8 +307,7 @@ def main() -> None:
     console.print(results_table(measurements))
     console.print(
         f"{summary(measurements)}\n\n{machine.conditions(load_before)}\n"
-        + ("Pinned to one core" if is_pinned else "NOT pinned to one core, which this system cannot")
-        + f"; {settings.num_environments} of ours in parallel, one of popgym's; median of {settings.repeats} "
+        f"{settings.num_environments} of ours in parallel, one of popgym's; median of {settings.repeats} "
         "measurements in turns, compilation excluded.",
         highlight=False,
         markup=False,

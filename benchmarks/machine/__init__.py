@@ -1,32 +1,47 @@
-"""The machine that a benchmark runs on: what it is, and how to stay on one core of it."""
+"""The machine that a benchmark runs on: what it is, how to stay on one core of it, and its clock."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 
 
-def pin_to_one_core() -> bool:
-    """Confines this thread, and those that it starts from now on, to one core.
+@contextlib.contextmanager
+def one_core() -> Iterator[ThreadPoolExecutor]:
+    """Confines this thread and all of JAX's to one core of the CPU, where the operating system (Linux) can.
 
-    JAX starts its threads when it is first used, as many as there are cores then.
+    JAX must not have been used before: it starts its threads then, as many as there are cores.
 
-    Returns:
-      Whether the operating system can do it; Linux can.
+    Yields:
+      Threads that may use all cores, for compiling.
     """
-    if not hasattr(os, "sched_setaffinity"):
-        return False
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return True
+    jax.config.update("jax_platforms", "cpu")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    jax.devices()
+    with ThreadPoolExecutor(os.cpu_count(), initializer=_use_all_cores) as threads:
+        yield threads
 
 
-def use_all_cores() -> None:
+def _use_all_cores() -> None:
     """Frees this thread of what it inherited from one that was pinned."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def cpu_seconds(function: Callable[[], Any]) -> float:
+    """Returns the CPU time of all threads of this process, until the result is there."""
+    start = time.process_time()
+    jax.block_until_ready(function())
+    return time.process_time() - start
 
 
 def cpu_model() -> str:
@@ -43,13 +58,15 @@ def load() -> float:
 
 
 def conditions(load_before: float) -> str:
-    """Returns on what was measured, and with what.
+    """Returns on what was measured, and with what; called where it was measured, pinned or not.
 
     Args:
       load_before: the `load` before the run.
     """
+    is_pinned = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
     return (
         f"{cpu_model()}, {os.cpu_count()} CPUs, load {load_before:.1f} before the run (on a loaded machine, "
         "compare the ratios).\n"
-        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}."
+        f"Python {platform.python_version()}, jax {jax.__version__} on {jax.default_backend()}, "
+        + ("pinned to one core." if is_pinned else "not pinned to one core.")
     )
