@@ -28,17 +28,18 @@ STEPS = 300_000
 NUM_SEEDS = 3
 
 
-def config(environment_name: str) -> PPOConfig:
-    """The settings of all runs on an environment; the learning rate falls to 0 over 300,000 slots."""
+def config(environment_name: str, num_steps: int) -> PPOConfig:
+    """The settings of all runs on an environment; the learning rate falls to 0 over the run."""
+    num_envs, unroll_length = 32, 64
     # Rewards of the cart are 1 / 200 each: at weight 1, the gradient of the policy drowns that of the value.
     rates = {BALANCING: (1e-3, 20.0), REPEATING: (2e-3, 1.0)}
     learning_rate, value_cost = rates[environment_name]
     return PPOConfig(
         learning_rate=learning_rate,
-        annealing_updates=147,
+        annealing_updates=-(-num_steps // (num_envs * unroll_length)),
         value_cost=value_cost,
-        num_envs=32,
-        unroll_length=64,
+        num_envs=num_envs,
+        unroll_length=unroll_length,
         num_epochs=8,
         num_minibatches=2,
         torso_sizes=(64,),
@@ -50,7 +51,7 @@ def config(environment_name: str) -> PPOConfig:
 def mean_returns(environment_name: str, core: str, num_steps: int) -> np.ndarray:
     """Returns the mean return of each seed over 100 episodes after training."""
     environment = make_environment(environment_name)
-    agent = make_agent(core=CORES[core], algorithm="ppo", config=config(environment_name))
+    agent = make_agent(core=CORES[core], algorithm="ppo", config=config(environment_name, num_steps))
     result = train(agent, environment, num_steps, num_seeds=NUM_SEEDS, progress=False)
     assert result.metrics["step"].max() <= LIMIT
     params = [result.agent.acting_params(result.seed(index).state) for index in range(NUM_SEEDS)]
