@@ -161,7 +161,7 @@ def test_other_numbers_are_no_counts(text):
         ("train x --preset bsuite", "not there for PPOConfig, which has: default, popgym"),
         ("train x --preset popgym --algorithm a2c", "not there for A2CConfig, which has: default, bsuite"),
         ("train x --num-steps 1.5", "expected a whole number such as 1_000_000 or 15e6, got '1.5'"),
-        ("train x --num-minibatches 3", "num_envs must be a multiple of num_minibatches"),
+        ("train x --num-minibatches 3", "num_minibatches must divide the number of sequences"),
         ("train x --core gru --core.hidden-size 0", "hidden_size must be an integer of at least 1, got 0"),
         ("train x --core gru --core.state-size 8", "--core.state-size"),
         ("train x --wandb project", "unknown environment 'x'"),
