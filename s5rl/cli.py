@@ -18,8 +18,7 @@ from s5rl.commands.export import export
 from s5rl.commands.plot import plot
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
-from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError
-from s5rl.training.tables import TableError
+from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError, TableError
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train_command([]),

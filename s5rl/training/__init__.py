@@ -16,6 +16,7 @@ from s5rl.training.checkpoints import CheckpointError as CheckpointError
 from s5rl.training.interrupts import TrainingInterrupted as TrainingInterrupted
 from s5rl.training.run import NonFiniteError as NonFiniteError
 from s5rl.training.run_directory import RunDirectoryError as RunDirectoryError
+from s5rl.training.tables import TableError as TableError
 from s5rl.training.policy import Policy as Policy
 from s5rl.training.policy import load_policy as load_policy
 from s5rl.training.export import export_policy as export_policy

@@ -138,6 +138,7 @@ def train(
       RunDirectoryError: the directory cannot be written to, or holds another run, whose differences it
         names.
       CheckpointError: a checkpoint is damaged or cannot be written.
+      TableError: a table in the directory does not hold what the run has written.
       NonFiniteError: the loss, another metric, an observation or a reward is not finite.
       TrainingInterrupted: Ctrl-C with a directory: everything is saved, and the message says how to go on.
     """

@@ -1,4 +1,4 @@
-"""What every agent takes and refuses; its laws are in test_laws."""
+"""What every agent takes and refuses; its laws are in test_agent_laws."""
 
 from __future__ import annotations
 

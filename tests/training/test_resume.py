@@ -229,18 +229,19 @@ def test_killed_at_any_instant_of_saving_the_latest_checkpoint_is_intact(tmp_pat
     assert_equal_results(continued, train(**killed_run("compiled"), **steps))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     def run(directory, on_chunk=None):
         return train(agent(), ENVIRONMENT, 12 * SLOTS, directory=tmp_path / directory, on_chunk=on_chunk)
 
     def stop(done, columns):
         if done == 6:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     with pytest.raises(TrainingInterrupted, match=r"stopped after 6 updates, .* s5rl resume .*parts"):
         run("parts", stop)
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
     assert_equal_results(run("parts"), run("whole"))
 
 

@@ -15,24 +15,25 @@ import numpy as np
 import pytest
 from agents import small_agent
 from dm_env import specs
-from rich.console import Console
 
 from s5rl.cores import GRUCore, HaikuCore, LSTMCore
 from s5rl.description import DescriptionError
 from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.key_data import keys_to_numbers, numbers_to_keys
 from s5rl.training import (
     CheckpointError,
     NonFiniteError,
     RunDirectoryError,
+    TableError,
     TensorBoardLogger,
+    WandbLogger,
     compiled_loop,
     load_policy,
     max_mean_episodic_return,
     train,
 )
-from s5rl.training.progress import ProgressBar
 from s5rl.training.run_directory import RunDirectory, describe_run, read_run
-from s5rl.training.tables import METRICS, FileLogger, TableError, read_table, to_rows
+from s5rl.training.tables import METRICS, FileLogger, read_table, to_rows
 from s5rl.types import restart, termination
 
 CORE = GRUCore(4)
@@ -271,6 +272,18 @@ def test_tensorboard_gets_every_row(tmp_path):
         assert (f"evaluations/episode_return/seed_{seed}", last) in scalars
 
 
+def test_wandb_gets_every_metric(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="it is not among the packages of the fast tests")
+    for name, value in [("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path))]:
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    result = run(None, num_seeds=2, evaluate_every=SLOTS, loggers=[WandbLogger(project="memory", id="mine")])
+    (file,) = tmp_path.rglob("*.wandb")
+    written = file.read_bytes()
+    for table, columns in (("metrics", result.metrics), ("evaluations", result.evaluations)):
+        for name in columns.keys() - {"step", "explained_variance"}:
+            assert all(f"{table}/{name}/seed_{seed}".encode() in written for seed in range(2)), name
+
+
 def test_the_progress_bar_shows_steps_speed_and_the_spread_over_seeds(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     run(None, 9, num_seeds=2, evaluate_every=SLOTS, progress=True)
@@ -278,9 +291,6 @@ def test_the_progress_bar_shows_steps_speed_and_the_spread_over_seeds(monkeypatc
     assert "9/9 updates" in shown
     for text in ("steps/s", "return ", " ± ", "evaluation "):
         assert text in shown
-    bar = ProgressBar(4, 2)
-    assert isinstance(bar._console, Console)
-    bar.close()
 
 
 def test_bad_arguments_are_named(tmp_path):
@@ -291,10 +301,9 @@ def test_bad_arguments_are_named(tmp_path):
 
 
 def test_keys_are_stored_as_numbers():
-    from s5rl.key_data import keys_to_numbers, numbers_to_keys
-
     tree = {"key": jax.random.split(jax.random.key(3)), "x": jnp.ones(2)}
     numbers = keys_to_numbers(tree)
     assert numbers["key"].dtype == jnp.uint32
     back = numbers_to_keys(numbers, tree)
     assert back["key"].dtype == tree["key"].dtype
+    np.testing.assert_array_equal(jax.random.key_data(back["key"]), numbers["key"])
