@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from s5rl.commands.console import say
-from s5rl.training import Columns, TrainResult
+from s5rl.training import Columns, TrainResult, mean_episode_return
 
 SHARE = 0.1
 """Of a run: its end, over which returns are averaged."""
@@ -60,10 +60,7 @@ def final_returns(metrics: Columns) -> np.ndarray:
     """
     num_updates = metrics["step"].shape[-1]
     last = slice(num_updates - max(1, round(SHARE * num_updates)), None)
-    episodes = metrics["episodes"][..., last].astype(float)
-    total = np.nansum(metrics["episode_return"][..., last] * episodes, axis=-1)
-    count = episodes.sum(axis=-1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean_episode_return({name: column[..., last] for name, column in metrics.items()})
 
 
 def spread(values: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from s5rl.training.metrics import Columns as Columns
 from s5rl.training.metrics import max_mean_episodic_return as max_mean_episodic_return
+from s5rl.training.metrics import mean_episode_return as mean_episode_return
 from s5rl.training.evaluate import Evaluation as Evaluation
 from s5rl.training.evaluate import evaluate as evaluate
 from s5rl.training.rollout import Actors as Actors

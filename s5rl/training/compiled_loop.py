@@ -56,14 +56,9 @@ class CompiledLoop(Loop):
             self._run_chunk = _run_chunk
 
     @property
-    def agent(self) -> Agent:
-        """The agent, bound to the environment."""
-        return self._agent
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments that act in parallel."""
-        return self._num_envs
+    def agent_state(self) -> AgentState:
+        """What was learned; see `Loop.agent_state`."""
+        return self._run.agent_state
 
     @property
     def chunk_length(self) -> int:

@@ -60,14 +60,9 @@ class HostLoop(Loop):
         )
 
     @property
-    def agent(self) -> Agent:
-        """The agent, bound to the environment."""
-        return self._agent
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments that act in parallel."""
-        return self._environment.num_envs
+    def agent_state(self) -> AgentState:
+        """What was learned; see `Loop.agent_state`."""
+        return self._agent_state
 
     @property
     def chunk_length(self) -> int:
@@ -92,7 +87,7 @@ class HostLoop(Loop):
                 f"{NO_STATE} The run goes on with new episodes: it differs from one without a stop.",
                 stacklevel=2,
             )
-            timestep, tracker = self._environment.reset(), start_tracker(self.num_envs)
+            timestep, tracker = self._environment.reset(), start_tracker(self._environment.num_envs)
             self._run = run._replace(timestep=timestep, tracker=tracker)
         else:
             self._environment.set_state(environment_state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple
 
-from s5rl.agents import Agent, AgentState
+from s5rl.agents import AgentState
 from s5rl.training.metrics import Columns
 from s5rl.types import PyTree
 
@@ -24,13 +24,8 @@ class Loop(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def agent(self) -> Agent:
-        """The agent, bound to the environment."""
-
-    @property
-    @abc.abstractmethod
-    def num_envs(self) -> int:
-        """Number of environments that act in parallel."""
+    def agent_state(self) -> AgentState:
+        """What was learned, until the next `advance`; with a leading seed axis where there are several."""
 
     @property
     @abc.abstractmethod

@@ -74,6 +74,17 @@ def track_episodes(
     return tracker, metrics
 
 
+def mean_episode_return(metrics: Columns) -> np.ndarray:
+    """Returns the mean return of all episodes that ended, [] or [seeds]; NaN where none ended.
+
+    Args:
+      metrics: columns [updates] or [seeds, updates] with `episodes` and `episode_return`.
+    """
+    episodes = metrics["episodes"].astype(float)
+    total, count = np.nansum(metrics["episode_return"] * episodes, axis=-1), episodes.sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def max_mean_episodic_return(metrics: Columns) -> np.ndarray:
     """Returns the largest mean return of an update's episodes: POPGym's MMER, [] or [seeds].
 

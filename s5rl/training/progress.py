@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from s5rl.training.metrics import Columns
+from s5rl.training.metrics import Columns, mean_episode_return
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where there is no terminal to draw a bar on."""
@@ -56,7 +56,7 @@ class ProgressBar:
         step, now = float(np.mean(metrics["step"][..., -1])), time.monotonic()
         if self._first is None:
             self._first = step, now  # compilation stands before it, and would make the rate too low
-        returns = _mean_returns(metrics)
+        returns = np.atleast_1d(mean_episode_return(metrics))
         if np.isfinite(returns).any():
             self._return = f"  return {_spread(returns)}"
         is_line_due = done == self._num_updates or now - self._last_line > SECONDS_BETWEEN_LINES
@@ -80,14 +80,6 @@ class ProgressBar:
         assert self._first is not None
         steps, seconds = step - self._first[0], now - self._first[1]
         return f"  {steps / seconds:,.0f} steps/s" if seconds > 0 and steps > 0 else ""
-
-
-def _mean_returns(metrics: Columns) -> np.ndarray:
-    """Returns the mean return of the episodes of each seed, NaN where none ended."""
-    weights = metrics["episodes"].astype(float)
-    total = np.nansum(metrics["episode_return"] * weights, axis=-1)
-    count = weights.sum(axis=-1)
-    return np.atleast_1d(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _spread(values: np.ndarray) -> str:

@@ -129,7 +129,7 @@ class Run:
         self._check(columns, updates, has_nan_inputs)
         self._done += length
         if self._evaluation is not None and self._evaluation.is_due(self._done):
-            evaluation = self._evaluation.run(self._loop.snapshot().agent_state, self._done)
+            evaluation = self._evaluation.run(self._loop.agent_state, self._done)
             evaluation = {"step": columns["step"][..., -1:], **evaluation}
             self._record(EVALUATIONS, self.evaluations, evaluation, [self._done])
             if bar is not None:

@@ -186,7 +186,7 @@ def train(
     finally:
         if run_directory is not None:
             run_directory.close()
-    return TrainResult(agent, loop.snapshot().agent_state, run.metrics.columns(), run.evaluations.columns())
+    return TrainResult(agent, loop.agent_state, run.metrics.columns(), run.evaluations.columns())
 
 
 def _check_num_envs(
