@@ -11,8 +11,8 @@ ARGS ?=
 VENV_PYTHON := .venv/bin/python
 LOWEST_PYTHON := .venv-lowest/bin/python
 PYTEST_FLAGS := -n 2 --dist loadfile
-# The fast tests spend their time compiling programs that run for milliseconds: less optimisation, less time.
-FAST_COMPILATION := XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS"
+# $(call fast-compilation,PYTHON): for the fast tests, which spend their time compiling.
+fast-compilation = XLA_FLAGS="$$($(1) tests/fast_compilation.py) $$XLA_FLAGS" $(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-lowest lint format bench docs clean
@@ -24,13 +24,13 @@ demo: .venv/installed ## train several memories on bsuite's memory length, in mi
 	$(VENV_PYTHON) examples/bsuite_memory_length.py $(ARGS)
 
 test: .venv/installed ## the fast tests
-	$(FAST_COMPILATION) $(VENV_PYTHON) -m pytest $(PYTEST_FLAGS) $(ARGS)
+	$(call fast-compilation,$(VENV_PYTHON)) -m pytest $(PYTEST_FLAGS) $(ARGS)
 
 test-slow: .venv/installed ## the learning tests, each of more than a minute
 	$(VENV_PYTHON) -m pytest $(PYTEST_FLAGS) -m slow $(ARGS)
 
 test-lowest: .venv-lowest/installed ## the fast tests with the oldest supported packages
-	$(FAST_COMPILATION) $(LOWEST_PYTHON) -m pytest $(PYTEST_FLAGS) $(ARGS)
+	$(call fast-compilation,$(LOWEST_PYTHON)) -m pytest $(PYTEST_FLAGS) $(ARGS)
 
 lint: .venv/installed ## formatting, style and types
 	$(VENV_PYTHON) -m ruff format --check .

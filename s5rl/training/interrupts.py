@@ -21,7 +21,8 @@ class TrainingInterrupted(KeyboardInterrupt):
 class Interrupts:
     """While it is entered, the first Ctrl-C is only remembered; the second one stops at once.
 
-    Works in the main thread, where Python handles signals; elsewhere it does nothing.
+    Works in the main thread, where Python handles signals; elsewhere it does nothing. A signal that the
+    process ignores, as one in the background ignores Ctrl-C, stays ignored.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -36,7 +37,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if self._enabled and threading.current_thread() is threading.main_thread():
-            self._handlers = {each: signal.signal(each, self._remember) for each in SIGNALS}
+            heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+            self._handlers = {each: signal.signal(each, self._remember) for each in heeded}
         return self
 
     def __exit__(

@@ -202,10 +202,19 @@ def test_environments_on_the_host_differ():
     assert len({*cues(1, 0), *cues(1, 1), *cues(2, 0)}) == 9
 
 
+# A test run in the background ignores Ctrl-C, and would leave that to its child.
+IN_FOREGROUND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from s5rl.cli import main
+main()
+"""
+
+
 def test_ctrl_c_saves_and_the_run_goes_on(s5rl, trained, tmp_path):
     command = [*WORDS, "--num-steps", "1e9", "--checkpoint-seconds", "0", "--directory", "run"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from s5rl.cli import main; main()", *command],
+        [sys.executable, "-c", IN_FOREGROUND, *command],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,

@@ -229,7 +229,19 @@ def test_killed_at_any_instant_of_saving_the_latest_checkpoint_is_intact(tmp_pat
     assert_equal_results(continued, train(**killed_run("compiled"), **steps))
 
 
+@pytest.fixture
+def heeded():
+    """The handlers of a process in the foreground; a test run in the background ignores Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("heeded")
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     def run(directory, on_chunk=None):
         return train(agent(), ENVIRONMENT, 12 * SLOTS, directory=tmp_path / directory, on_chunk=on_chunk)
@@ -245,6 +257,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number):
     assert_equal_results(run("parts"), run("whole"))
 
 
+@pytest.mark.usefixtures("heeded")
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     def stop(done, columns):
         for _ in range(2):
@@ -253,6 +266,13 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         train(agent(), ENVIRONMENT, 12 * SLOTS, directory=tmp_path, on_chunk=stop)
     assert not isinstance(caught.value, TrainingInterrupted)
+
+
+@pytest.mark.usefixtures("heeded")
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    options = {"directory": tmp_path, "on_chunk": lambda *_: signal.raise_signal(signal.SIGINT)}
+    assert len(train(agent(), ENVIRONMENT, 6 * SLOTS, **options).metrics["loss"]) == 6
 
 
 def test_a_continued_run_compiles_nothing_anew(tmp_path):
