@@ -11,8 +11,11 @@ ARGS ?=
 VENV_PYTHON := .venv/bin/python
 LOWEST_PYTHON := .venv-lowest/bin/python
 PYTEST_FLAGS := -n 2 --dist loadfile
-# $(call fast-compilation,PYTHON): for the fast tests, which spend their time compiling.
-fast-compilation = XLA_FLAGS="$$($(1) tests/fast_compilation.py) $$XLA_FLAGS" $(1)
+# $(call fast-compilation,PYTHON): for the fast tests, which spend their time compiling; what one process has
+# compiled, the others of the same run load.
+fast-compilation = cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	XLA_FLAGS="$$($(1) tests/fast_compilation.py) $$XLA_FLAGS" \
+	JAX_COMPILATION_CACHE_DIR="$$cache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-lowest lint format bench docs clean

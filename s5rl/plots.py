@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -39,6 +40,8 @@ class Panel(NamedTuple):
     """Where chance lies, as a grey line."""
 
 
+# Packages that set a style of their own when they are imported (bsuite does) change nothing here.
+@matplotlib.style.context("default")
 def plot_panels(panels: Sequence[Panel], *paths: Path) -> None:
     """Draws panels side by side, one colour a label, with one legend below them.
 

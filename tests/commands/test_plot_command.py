@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from cycler import cycler
+from matplotlib import rcParams
 from matplotlib.image import imread
 
 from s5rl.commands import plot as plot_module
@@ -70,7 +72,8 @@ def panels(s5rl, monkeypatch):
     return panels_
 
 
-def test_a_picture_shows_the_curves(s5rl, runs, tmp_path):
+def test_a_picture_shows_the_curves(s5rl, runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(rcParams, "axes.prop_cycle", cycler(color=["k"]))  # as packages do that set a style
     outcome = s5rl("plot", *runs[:2], "--output", tmp_path / "new" / "v1.0")
     assert outcome.status == 0, outcome.complaint
     png, svg = tmp_path / "new" / "v1.0.png", tmp_path / "new" / "v1.0.svg"
