@@ -10,14 +10,8 @@ import jax.numpy as jnp
 
 from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
-from s5rl.cores.linear_recurrence import (
-    IMPLEMENTATIONS,
-    ComplexPair,
-    Element,
-    linear_recurrence,
-    recurrence_step,
-    reset_operator,
-)
+from s5rl.cores.linear_recurrence import IMPLEMENTATIONS, linear_recurrence
+from s5rl.cores.recurrence_solvers import ComplexPair, Element, recurrence_step, reset_operator
 from s5rl.cores.s5_layer import (
     ACTIVATIONS,
     DISCRETIZATIONS,

@@ -19,7 +19,7 @@ import numpy as np
 
 from s5rl.cores import layers
 from s5rl.cores.hippo import diagonalise
-from s5rl.cores.linear_recurrence import ComplexPair
+from s5rl.cores.recurrence_solvers import ComplexPair
 from s5rl.types import Array, Params, PRNGKey
 
 DISCRETIZATIONS = ("zoh", "bilinear")

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from numerics import FP32, GRADIENT, X64, assert_close
 
 from s5rl.compat import enable_x64
-from s5rl.cores.linear_recurrence import linear_recurrence, reset_operator
+from s5rl.cores.linear_recurrence import IMPLEMENTATIONS, linear_recurrence
+from s5rl.cores.recurrence_solvers import reset_operator
 
-IMPLEMENTATIONS = ("sequential", "associative", "auto")
 
-
-def problem(num_steps, batch_size=2, num_modes=3, seed=0, flag_rate=0.25):
-    """Returns complex decay [P], inputs [T, B, P], state [B, P], and flags [T, B]."""
+def problem(num_steps, batch_size=2, num_modes=3, seed=0, flag_rate=0.25, changes=False):
+    """Returns complex decay [P], or [T, B, P] where it changes, inputs [T, B, P], state [B, P], and flags [T, B]."""
     rng = np.random.default_rng(seed)
 
     def draw(*shape):
         return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
-    decay = rng.uniform(0.5, 1, num_modes) * np.exp(1j * rng.uniform(-3, 3, num_modes))
+    shape = (num_steps, batch_size, num_modes) if changes else (num_modes,)
+    decay = rng.uniform(0.5, 1, shape) * np.exp(1j * rng.uniform(-3, 3, shape))
     flags = rng.random((num_steps, batch_size)) < flag_rate
     return decay, draw(num_steps, batch_size, num_modes), draw(batch_size, num_modes), flags
 
@@ -35,7 +35,7 @@ def loop(decay, inputs, state, flags):
     states, before = np.zeros_like(inputs), np.zeros_like(inputs)
     for t in range(len(inputs)):
         before[t] = np.where(flags[t, :, None], 0, states[t - 1] if t else state)
-        states[t] = decay * before[t] + inputs[t]
+        states[t] = np.broadcast_to(decay, inputs.shape)[t] * before[t] + inputs[t]
     return states, before
 
 
@@ -45,8 +45,10 @@ def loop_gradients(decay, inputs, state, flags, cotangents):
     to_inputs, to_previous = np.zeros_like(inputs), np.zeros_like(state)
     for t in reversed(range(len(inputs))):
         to_inputs[t] = cotangents[t] + to_previous
-        to_previous = np.where(flags[t, :, None], 0, decay.conj() * to_inputs[t])
-    return (before.conj() * to_inputs).sum((0, 1)), to_inputs, to_previous
+        decayed = np.broadcast_to(decay, inputs.shape)[t].conj() * to_inputs[t]
+        to_previous = np.where(flags[t, :, None], 0, decayed)
+    to_decays = before.conj() * to_inputs
+    return to_decays.sum((0, 1)) if decay.ndim == 1 else to_decays, to_inputs, to_previous
 
 
 def pair(x):
@@ -61,13 +63,14 @@ def apply(implementation, decay, inputs, state, flags):
     return linear_recurrence(*as_pairs(decay, inputs, state), flags, implementation)
 
 
-@pytest.mark.parametrize("implementation", ["sequential", "associative"])
+@pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 @settings(max_examples=3, deadline=None)
 @given(num_steps=st.integers(1, 33), seed=st.integers(0, 2**31), flag_rate=st.sampled_from([0.0, 0.2, 1.0]))
 @example(num_steps=1, seed=0, flag_rate=0.5)
 @example(num_steps=33, seed=2, flag_rate=0.1)
-def test_equals_a_loop_in_complex_numbers(implementation, num_steps, seed, flag_rate):
-    decay, inputs, state, flags = problem(num_steps, seed=seed, flag_rate=flag_rate)
+def test_equals_a_loop_in_complex_numbers(implementation, changes, num_steps, seed, flag_rate):
+    decay, inputs, state, flags = problem(num_steps, seed=seed, flag_rate=flag_rate, changes=changes)
     cotangents = np.random.default_rng(seed).standard_normal((*inputs.shape, 2)) @ np.array([1, 1j])
     expected, _ = loop(decay, inputs, state, flags)
 
@@ -110,6 +113,38 @@ def test_maps_and_differentiates_under_vmap(implementation, num_vmaps):
     assert_close(flatten(states), pair(np.stack(expected)), FP32)
     slopes = [loop_gradients(*p, np.full_like(p[1], 1 + 2j)) for p in problems]
     assert_close(flatten(gradients), as_pairs(*(np.stack(x) for x in zip(*slopes, strict=True))), GRADIENT)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("changes", [False, True])
+def test_both_modes_and_second_derivatives_are_those_of_a_plain_scan(implementation, changes):
+    decay, inputs, state, flags = problem(9, changes=changes)
+    directions = as_pairs(*problem(9, seed=1, changes=changes)[:3])
+
+    def plain(decay, inputs, state):
+        def body(x, slot):
+            (a_re, a_im), (b_re, b_im), flag = slot
+            re, im = (jnp.where(flag[:, None], 0, part) for part in x)
+            x = a_re * re - a_im * im + b_re, a_re * im + a_im * re + b_im
+            return x, x
+
+        decays = jax.tree.map(lambda a: jnp.broadcast_to(a, inputs[0].shape), decay)
+        return jax.lax.scan(body, state, (decays, inputs, flags))[1]
+
+    def own(*arguments):
+        return linear_recurrence(*arguments, flags, implementation)
+
+    def derivatives(recurrence):
+        def value(arguments):
+            re, im = recurrence(*arguments)
+            return jnp.sum(jnp.sin(re) + jnp.square(im))
+
+        arguments = jax.tree.map(jnp.asarray, as_pairs(decay, inputs, state))
+        forward = jax.jvp(recurrence, arguments, directions)[1]
+        return forward, jax.jvp(jax.grad(value), (arguments,), (directions,))[1]
+
+    with enable_x64():
+        assert_close(jax.jit(lambda: derivatives(own))(), jax.jit(lambda: derivatives(plain))(), X64)
 
 
 @pytest.mark.parametrize("num_vmaps", [0, 1, 2])
