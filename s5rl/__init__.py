@@ -11,6 +11,7 @@ from s5rl.cores import AttentionCore as AttentionCore
 from s5rl.cores import FeedForwardCore as FeedForwardCore
 from s5rl.cores import GRUCore as GRUCore
 from s5rl.cores import HaikuCore as HaikuCore
+from s5rl.cores import LRUCore as LRUCore
 from s5rl.cores import LSTMCore as LSTMCore
 from s5rl.cores import RecurrentCore as RecurrentCore
 from s5rl.cores import ResettableS5Core as ResettableS5Core

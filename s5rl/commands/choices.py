@@ -10,6 +10,7 @@ from s5rl.cores import (
     AttentionCore,
     FeedForwardCore,
     GRUCore,
+    LRUCore,
     LSTMCore,
     RecurrentCore,
     ResettableS5Core,
@@ -18,6 +19,7 @@ from s5rl.validation import check_choice
 
 CORES: dict[str, type[RecurrentCore]] = {
     "s5": ResettableS5Core,
+    "lru": LRUCore,
     "lstm": LSTMCore,
     "gru": GRUCore,
     "attention": AttentionCore,

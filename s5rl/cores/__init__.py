@@ -7,4 +7,5 @@ from s5rl.cores.feed_forward import FeedForwardCore as FeedForwardCore
 from s5rl.cores.from_haiku import HaikuCore as HaikuCore
 from s5rl.cores.gated import GRUCore as GRUCore
 from s5rl.cores.gated import LSTMCore as LSTMCore
+from s5rl.cores.lru import LRUCore as LRUCore
 from s5rl.cores.s5 import ResettableS5Core as ResettableS5Core

@@ -6,8 +6,8 @@ Complex numbers are pairs (real, imaginary) of arrays. A reset is a selection be
 NaN or inf in an old state reaches neither a value nor a gradient behind it.
 
 The recurrence is the solution x of a linear system M x = b, and is given to JAX as one: its derivative solves
-the same system, its transpose is a recurrence that runs backwards in time. So all implementations have the same
-derivatives, of any order and in either mode, and save nothing for them but x.
+the same system, its transpose is a recurrence that runs backwards in time. So all implementations have the
+same derivatives, of any order and in either mode, and save nothing for them but x.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from s5rl.cores.recurrence_solvers import (
     ComplexPair,
+    multiply,
     recurrence_step,
     solve_associatively,
     solve_in_chunks,
@@ -46,9 +47,9 @@ def linear_recurrence(
       inputs: b, [T, B, P] each.
       state: the state before `inputs[0]`, [B, P] each.
       should_reset: bool [T, B], or None for all False.
-      implementation: "sequential" (a scan over T), "associative" (a parallel scan, logarithmic in T), "chunked"
-        (about the root of T steps, over all chunks at once) or "auto": decided when the program is compiled
-        for a platform, sequential on a CPU, else associative.
+      implementation: "sequential" (a scan over T), "associative" (a parallel scan, logarithmic in T),
+        "chunked" (about the root of T steps, in all chunks at once), or "auto": decided when the program is
+        compiled for a platform, sequential on a CPU, else associative.
 
     Returns:
       x, [T, B, P] each; the last one is the state after the sequence.
@@ -74,9 +75,8 @@ def linear_recurrence(
 
     def inputs_of(states: ComplexPair) -> ComplexPair:
         """Returns M x = x_t - a_t * x'_{t-1}."""
-        before = unless(should_reset, _one_earlier(states))
-        made = recurrence_step(decay, (jnp.zeros_like(before[0]), jnp.zeros_like(before[1])), before)
-        return states[0] - made[0], states[1] - made[1]
+        re, im = multiply(decay, unless(should_reset, _one_earlier(states)))
+        return states[0] - re, states[1] - im
 
     states: ComplexPair = jax.lax.custom_linear_solve(
         inputs_of,

@@ -22,10 +22,16 @@ Element = tuple[ComplexPair, ComplexPair, Array]
 """e_k of the paper, equation 9: a [..., P], b [..., P] and the flag [...]."""
 
 
+def multiply(a: ComplexPair, x: ComplexPair) -> ComplexPair:
+    """Returns the product of complex numbers."""
+    (a_re, a_im), (x_re, x_im) = a, x
+    return a_re * x_re - a_im * x_im, a_re * x_im + a_im * x_re
+
+
 def recurrence_step(decay: ComplexPair, inputs: ComplexPair, state: ComplexPair) -> ComplexPair:
     """Returns a * x + b, the next state; all [..., P]."""
-    (a_re, a_im), (b_re, b_im), (x_re, x_im) = decay, inputs, state
-    return a_re * x_re - a_im * x_im + b_re, a_re * x_im + a_im * x_re + b_im
+    (b_re, b_im), (re, im) = inputs, multiply(decay, state)
+    return re + b_re, im + b_im
 
 
 def unless(flags: Array, pair: ComplexPair, otherwise: tuple[float, float] = (0.0, 0.0)) -> ComplexPair:
@@ -43,8 +49,7 @@ def reset_operator(earlier: Element, later: Element) -> Element:
     """
     (a_i, b_i, c_i), (a_j, b_j, c_j) = earlier, later
     a_i, b_i = unless(c_j, a_i, (1.0, 0.0)), unless(c_j, b_i)
-    zero = jnp.zeros_like(b_j[0]), jnp.zeros_like(b_j[1])
-    return recurrence_step(a_j, zero, a_i), recurrence_step(a_j, b_j, b_i), c_i | c_j
+    return multiply(a_j, a_i), recurrence_step(a_j, b_j, b_i), c_i | c_j
 
 
 def solve_sequentially(

@@ -1,45 +1,26 @@
-"""One S5 layer: a diagonal state space model, its discretisation, and the nonlinearity behind it.
+"""One S5 layer: a diagonal state space model in continuous time, its start and its discretisation.
 
     continuous:  x'(t) = Lambda x(t) + B u(t),         y = 2 Re(C x) + D u
     discrete:    x_t = Lambda_bar x_{t-1} + B_bar u_t
 
-Lambda holds one of each pair of conjugate eigenvalues. Complex matrices are stored as real ones, their
-halves stacked, so that both products with them are one real product each.
+Lambda holds one of each pair of conjugate eigenvalues.
 
 Source: Smith et al. 2022 (S5), sections 3 and 4; Lu et al. 2023, section 2.1.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from s5rl.cores import layers
+from s5rl.cores.diagonal_layer import PreparedLayer, init_surroundings, surroundings
 from s5rl.cores.hippo import diagonalise
-from s5rl.cores.recurrence_solvers import ComplexPair
+from s5rl.cores.recurrence_solvers import ComplexPair, multiply
 from s5rl.types import Array, Params, PRNGKey
 
 DISCRETIZATIONS = ("zoh", "bilinear")
-ACTIVATIONS = ("full_glu", "half_glu", "gelu")
-NORMS = ("none", "pre", "post")
-
-
-class PreparedLayer(NamedTuple):
-    """A discretised layer: H features, P complex modes."""
-
-    decay: ComplexPair
-    """[P] each: Lambda_bar."""
-    input_matrix: Array
-    """[H, 2 P]: B_bar, real parts beside imaginary parts."""
-    output_matrix: Array
-    """[2 P, H]: 2 Re(C) above -2 Im(C)."""
-    skip: Array
-    """[H]: the diagonal of D."""
-    rest: dict[str, Any]
-    """The parameters of the gates and of the norm."""
 
 
 def init_layer(
@@ -65,13 +46,13 @@ def init_layer(
       activation: one of ACTIVATIONS.
       norm: one of NORMS.
     """
-    key_dt, key_b, key_c, key_d, key_gate, key_value = jax.random.split(key, 6)
+    key_dt, key_b, key_c, key_d, *gate_keys = jax.random.split(key, 6)
     num_modes = state_size // 2
     frequencies, vectors = _block_diagonalise(state_size, blocks)
     # B and C are drawn for the real system and then turned into the basis of its modes.
     b = layers.lecun(key_b, model_size, state_size)
     c = layers.lecun(key_c, state_size, model_size)
-    params: dict[str, Any] = {
+    return {
         "log_decay": jnp.full(num_modes, np.log(0.5), float),
         "frequency": jnp.asarray(frequencies, float),
         "log_dt": jax.random.uniform(
@@ -82,67 +63,62 @@ def init_layer(
         "output_re": jnp.asarray(vectors.real.T, float) @ c,
         "output_im": jnp.asarray(vectors.imag.T, float) @ c,
         "skip": jax.random.normal(key_d, (model_size,), float),
+        **init_surroundings(gate_keys, model_size, activation, norm),
     }
-    if activation != "gelu":
-        params["gate"] = layers.linear(key_gate, model_size, model_size)
-    if activation == "full_glu":
-        params["value"] = layers.linear(key_value, model_size, model_size)
-    if norm != "none":
-        params["norm"] = layers.layer_norm(model_size)
-    return params
 
 
 def prepare_layer(params: Params, discretization: str) -> PreparedLayer:
-    """Discretises a layer.
-
-        zoh:       Lambda_bar = exp(Lambda dt),          B_bar = (Lambda_bar - 1) / Lambda B
-        bilinear:  Lambda_bar = (1 + h) / (1 - h),       B_bar = dt / (1 - h) B,     h = Lambda dt / 2
-
-    The real part of Lambda is -exp(log_decay): the layer is stable whatever training does to it.
+    """Returns a layer with its own time steps, discretised; see `discretise`.
 
     Args:
       params: from `init_layer`.
       discretization: one of DISCRETIZATIONS.
     """
-    dt = jnp.exp(params["log_dt"])
-    rate = -jnp.exp(params["log_decay"]), params["frequency"]
-    decay, gain = _zoh(rate, dt) if discretization == "zoh" else _bilinear(rate, dt)
-    b_re, b_im = params["input_re"], params["input_im"]
+    decay, gain = discretise(*_continuous(params), discretization)
+    return _prepared(params, decay, multiply(gain, (params["input_re"], params["input_im"])))
+
+
+def prepare_timed_layer(params: Params, discretization: str) -> PreparedLayer:
+    """Returns a layer that is discretised step by step, since its time steps come with the inputs.
+
+    Args:
+      params: from `init_layer`.
+      discretization: one of DISCRETIZATIONS; of the `decay` over a time of 1.
+    """
+    rate, dt = _continuous(params)
+    decay, _ = discretise(rate, dt, discretization)
+    layer = _prepared(params, decay, (params["input_re"], params["input_im"]))
+    return layer._replace(continuous=(rate, dt))
+
+
+def discretise(rate: ComplexPair, dt: Array, discretization: str) -> tuple[ComplexPair, ComplexPair]:
+    """Returns Lambda_bar, and what B is multiplied by to be B_bar; all [..., P].
+
+        zoh:       Lambda_bar = exp(Lambda dt),          B_bar = (Lambda_bar - 1) / Lambda B
+        bilinear:  Lambda_bar = (1 + h) / (1 - h),       B_bar = dt / (1 - h) B,     h = Lambda dt / 2
+
+    Args:
+      rate: Lambda, [P] each.
+      dt: time steps, [..., P].
+      discretization: one of DISCRETIZATIONS.
+    """
+    return _zoh(rate, dt) if discretization == "zoh" else _bilinear(rate, dt)
+
+
+def _continuous(params: Params) -> tuple[ComplexPair, Array]:
+    """Returns Lambda and dt; the real part of Lambda is negative whatever training does to it: stable."""
+    return (-jnp.exp(params["log_decay"]), params["frequency"]), jnp.exp(params["log_dt"])
+
+
+def _prepared(params: Params, decay: ComplexPair, input_matrix: ComplexPair) -> PreparedLayer:
     return PreparedLayer(
         decay=decay,
-        input_matrix=jnp.concatenate(
-            [gain[0] * b_re - gain[1] * b_im, gain[0] * b_im + gain[1] * b_re], axis=-1
-        ),
+        input_matrix=jnp.concatenate(input_matrix, axis=-1),
+        # Half of the modes stand for both halves of the conjugate pairs.
         output_matrix=jnp.concatenate([2 * params["output_re"], -2 * params["output_im"]], axis=0),
         skip=params["skip"],
-        rest={name: params[name] for name in ("gate", "value", "norm") if name in params},
+        rest=surroundings(params),
     )
-
-
-def layer_inputs(layer: PreparedLayer, inputs: Array, norm: str) -> ComplexPair:
-    """Returns B_bar u, [..., P] each, for layer inputs [..., H]."""
-    projected = _pre_norm(layer, inputs, norm) @ layer.input_matrix
-    num_modes = projected.shape[-1] // 2
-    return projected[..., :num_modes], projected[..., num_modes:]
-
-
-def layer_outputs(
-    layer: PreparedLayer, inputs: Array, states: ComplexPair, activation: str, norm: str
-) -> Array:
-    """Returns the outputs [..., H] of a layer from its inputs [..., H] and its states [..., P] each."""
-    outputs = jnp.concatenate(states, axis=-1) @ layer.output_matrix
-    outputs = jax.nn.gelu(outputs + layer.skip * _pre_norm(layer, inputs, norm))
-    if activation != "gelu":
-        gate = jax.nn.sigmoid(layers.apply_linear(layer.rest["gate"], outputs))
-        if activation == "full_glu":
-            outputs = layers.apply_linear(layer.rest["value"], outputs)
-        outputs = outputs * gate
-    outputs = inputs + outputs
-    return layers.apply_layer_norm(layer.rest["norm"], outputs) if norm == "post" else outputs
-
-
-def _pre_norm(layer: PreparedLayer, inputs: Array, norm: str) -> Array:
-    return layers.apply_layer_norm(layer.rest["norm"], inputs) if norm == "pre" else inputs
 
 
 def _block_diagonalise(state_size: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:

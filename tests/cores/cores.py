@@ -5,7 +5,7 @@ from __future__ import annotations
 import haiku as hk
 import jax.numpy as jnp
 
-from s5rl.cores import AttentionCore, FeedForwardCore, GRUCore, HaikuCore, LSTMCore, ResettableS5Core
+from s5rl.cores import AttentionCore, FeedForwardCore, GRUCore, HaikuCore, LRUCore, LSTMCore, ResettableS5Core
 
 INPUT_SIZE = 3
 
@@ -49,6 +49,16 @@ CORES = {
     "s5_gelu": ResettableS5Core(
         state_size=4, model_size=INPUT_SIZE, num_layers=1, activation="gelu", implementation="sequential"
     ),
+    "s5_chunked": ResettableS5Core(
+        state_size=4,
+        model_size=4,
+        num_layers=2,
+        activation="gelu",
+        implementation="chunked",
+        chunk_length=3,
+    ),
+    "s5_timed": ResettableS5Core(state_size=4, model_size=4, num_layers=1, norm="pre", timed_inputs=True),
+    "lru": LRUCore(state_size=6, model_size=4, num_layers=2),
     "haiku_lstm": HaikuCore(haiku_lstm),
     "haiku_stack": HaikuCore(haiku_stack),
     "haiku_starts_at_one": HaikuCore(StartsAtOne),

@@ -18,7 +18,7 @@ from s5rl.cores.recurrence_solvers import reset_operator
 
 
 def problem(num_steps, batch_size=2, num_modes=3, seed=0, flag_rate=0.25, changes=False):
-    """Returns complex decay [P], or [T, B, P] where it changes, inputs [T, B, P], state [B, P], and flags [T, B]."""
+    """Returns complex decay [P] or [T, B, P], inputs [T, B, P], state [B, P], and flags [T, B]."""
     rng = np.random.default_rng(seed)
 
     def draw(*shape):

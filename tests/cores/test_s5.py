@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import jax.test_util
 import numpy as np
 import pytest
 import scipy.linalg
@@ -13,6 +16,7 @@ from numerics import FP32, X64, assert_close, gelu, layer_norm, linear, random_p
 from s5rl.compat import enable_x64
 from s5rl.cores import ResettableS5Core
 from s5rl.cores.hippo import diagonalise
+from s5rl.cores.linear_recurrence import IMPLEMENTATIONS
 
 KEY = jax.random.key(0)
 
@@ -85,20 +89,21 @@ def test_equals_a_loop_in_complex_numbers(discretization, activation, norm):
     states = warm_states(core, 3)
     with enable_x64():
         params = random_params(core, 5)
-        actual = core.unroll(params, inputs, as_pairs(states), flags)
+        actual = jax.jit(core.unroll)(params, inputs, as_pairs(states), flags)
     outputs, final_states = simulate(core, params, inputs, states, flags)
     assert_close(actual, (outputs, as_pairs(final_states)), X64)
 
 
-@pytest.mark.parametrize("implementation", ["sequential", "associative"])
-def test_both_implementations_equal_the_loop(implementation):
-    core = ResettableS5Core(8, 6, 3, blocks=2, implementation=implementation)
+@pytest.mark.parametrize("chunk_length", [None, 4, 13])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_every_implementation_equals_the_loop(implementation, chunk_length):
+    core = ResettableS5Core(8, 6, 3, blocks=2, implementation=implementation, chunk_length=chunk_length)
     inputs, flags = sequence(13, 2, 6)
     states = warm_states(core, 2)
     with enable_x64():
         params = random_params(core, 6)
         assert "projection" not in params
-        actual = core.unroll(params, inputs, as_pairs(states), flags)
+        actual = jax.jit(core.unroll)(params, inputs, as_pairs(states), flags)
     outputs, final_states = simulate(core, params, inputs, states, flags)
     assert_close(actual, (outputs, as_pairs(final_states)), X64)
 
@@ -110,7 +115,7 @@ def test_a_step_equals_the_loop():
     states = warm_states(core, 4)
     with enable_x64():
         params = random_params(core, 5)
-        actual = core.step(params, inputs[0], as_pairs(states), flags[0])
+        actual = jax.jit(core.step)(params, inputs[0], as_pairs(states), flags[0])
     outputs, final_states = simulate(core, params, inputs, states, flags)
     assert_close(actual, (outputs[0], as_pairs(final_states)), X64)
 
@@ -147,7 +152,7 @@ def test_starts_as_the_real_system_of_hippo_n(discretization, blocks):
         params = core.init(KEY, features)
         layer = params["layer_0"]
         layer["log_dt"] = jnp.full_like(layer["log_dt"], np.log(dt))
-        outputs, ((z_re, z_im),) = core.unroll(params, inputs, core.initial_state(1), flags)
+        outputs, ((z_re, z_im),) = jax.jit(core.unroll)(params, inputs, core.initial_state(1), flags)
     outputs, z = np.asarray(outputs), np.asarray(z_re) + 1j * np.asarray(z_im)
     layer = {name: np.asarray(value) for name, value in layer.items()}
 
@@ -262,8 +267,59 @@ def test_prepared_parameters_serve_as_the_raw_ones():
     inputs, flags = sequence(4, 2, 2)
     state = core.initial_state(2)
     prepared = core.prepare(params)
-    assert_close(core.step(prepared, inputs[0], state), core.step(params, inputs[0], state), FP32)
-    assert_close(core.unroll(prepared, inputs, state, flags), core.unroll(params, inputs, state, flags), FP32)
+    step, unroll = jax.jit(core.step), jax.jit(core.unroll)
+    assert_close(step(prepared, inputs[0], state), step(params, inputs[0], state), FP32)
+    assert_close(unroll(prepared, inputs, state, flags), unroll(params, inputs, state, flags), FP32)
+
+
+def with_times(inputs, times):
+    return jnp.concatenate([inputs, jnp.broadcast_to(times, inputs.shape[:-1])[..., None]], axis=-1)
+
+
+@pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
+def test_inputs_a_time_of_1_apart_are_those_of_a_core_without_times(discretization):
+    timed = ResettableS5Core(8, 6, 2, discretization, norm="pre", timed_inputs=True)
+    plain = dataclasses.replace(timed, timed_inputs=False)
+    inputs, flags = sequence(9, 3, 5)
+    states = as_pairs(warm_states(plain, 3))
+    with enable_x64():
+        params = random_params(plain, 5)
+        actual = jax.jit(timed.unroll)(params, with_times(inputs, 1.0), states, flags)
+        assert_close(actual, jax.jit(plain.unroll)(params, inputs, states, flags), X64)
+
+
+def test_an_input_that_is_held_for_a_time_is_one_input_with_that_time():
+    """Of one layer: the state in continuous time is exact under "zoh" wherever it is looked at."""
+    timed = ResettableS5Core(8, 6, 1, "zoh", timed_inputs=True)
+    plain = dataclasses.replace(timed, timed_inputs=False)
+    inputs, flags = sequence(7, 2, 5)
+    times = np.array([1, 3, 2, 1, 5, 4, 2])
+    ends = np.cumsum(times) - 1
+    held, held_flags = np.repeat(inputs, times, axis=0), np.zeros((times.sum(), 2), bool)
+    held_flags[ends - times + 1] = flags
+    states = as_pairs(warm_states(plain, 2))
+    with enable_x64():
+        params = random_params(plain, 5)
+        outputs, final_state = jax.jit(plain.unroll)(params, held, states, held_flags)
+        actual = jax.jit(timed.unroll)(params, with_times(inputs, times[:, None]), states, flags)
+    assert_close(actual, (outputs[ends], final_state), X64)
+
+
+def test_gradients_reach_the_times():
+    core = ResettableS5Core(4, 3, 1, timed_inputs=True)
+    params = random_params(core, 3)
+    inputs, flags = sequence(5, 2, 2)
+
+    def value(times):
+        return jnp.sum(core.unroll(params, with_times(inputs, times), core.initial_state(2), flags)[0])
+
+    with enable_x64():
+        jax.test_util.check_grads(jax.jit(value), (np.full((5, 2), 1.5),), order=1, modes=("rev",))
+
+
+def test_timed_inputs_need_a_feature_beside_the_time():
+    with pytest.raises(ValueError, match=r"input_size must be 2 or more where inputs are timed, got 1"):
+        ResettableS5Core(4, 3, 1, timed_inputs=True).init(KEY, 1)
 
 
 def test_ignored_resets_have_no_effect():
