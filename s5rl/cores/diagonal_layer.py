@@ -73,12 +73,16 @@ def layer_inputs(layer: PreparedLayer, inputs: Array, norm: str) -> ComplexPair:
     return projected[..., :num_modes], projected[..., num_modes:]
 
 
+def readout(layer: PreparedLayer, inputs: Array, states: ComplexPair) -> Array:
+    """Returns y = Re(C x) + D u, [..., H], for inputs [..., H] and states [..., P] each."""
+    return jnp.concatenate(states, axis=-1) @ layer.output_matrix + layer.skip * inputs
+
+
 def layer_outputs(
     layer: PreparedLayer, inputs: Array, states: ComplexPair, activation: str, norm: str
 ) -> Array:
     """Returns the outputs [..., H] of a layer from its inputs [..., H] and its states [..., P] each."""
-    outputs = jnp.concatenate(states, axis=-1) @ layer.output_matrix
-    outputs = jax.nn.gelu(outputs + layer.skip * _pre_norm(layer, inputs, norm))
+    outputs = jax.nn.gelu(readout(layer, _pre_norm(layer, inputs, norm), states))
     if activation != "gelu":
         gate = jax.nn.sigmoid(layers.apply_linear(layer.rest["gate"], outputs))
         if activation == "full_glu":

@@ -1,0 +1,152 @@
+"""Growth of cost with the length of sequences: the paper's Table 1 as measured facts.
+
+Time and memory of a forward and backward pass of one layer, width 256, batch 1, over T; the exponent is the
+slope of a straight line through their logarithms for T >= 512. Acting is measured after T steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import machine
+import numpy as np
+import report
+import tyro
+from rich.progress import track
+
+from s5rl.cores import AttentionCore, LSTMCore, RecurrentCore, ResettableS5Core
+from s5rl.plots import Curve, Panel, plot_panels
+from s5rl.types import Array
+from s5rl.validation import check_positive
+
+WIDTH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Measures time and memory over T on one core of the CPU."""
+
+    max_steps: int = 4096
+    """The longest sequence; the lengths are powers of two from 128."""
+    repeats: int = 5
+    """Measurements of each contender; all contenders take turns."""
+    page: Path | None = None
+    """Markdown file to write, with a picture of the same name beside it."""
+
+    def __post_init__(self) -> None:
+        check_positive(max_steps=self.max_steps, repeats=self.repeats)
+        if self.max_steps < 1024:
+            raise ValueError(f"--max-steps must be at least 1024 for a slope, got {self.max_steps}.")
+
+    @property
+    def lengths(self) -> list[int]:
+        """All T."""
+        return [2**n for n in range(7, int(np.log2(self.max_steps)) + 1)]
+
+
+def cores(num_steps: int) -> dict[str, RecurrentCore]:
+    """Returns one layer of each kind."""
+    return {
+        "S5": ResettableS5Core(WIDTH, WIDTH, 1),
+        "LSTM": LSTMCore(WIDTH),
+        "attention, window 128": AttentionCore(num_layers=1, window=128),
+        "attention, full": AttentionCore(num_layers=1, window=num_steps),
+    }
+
+
+def training(core: RecurrentCore, num_steps: int) -> tuple[functools.partial[Any], int]:
+    """Returns a compiled pass and the bytes that it holds beside its arguments."""
+
+    def value(params: Any, inputs: Array) -> Array:
+        return jnp.sum(jnp.square(core.unroll(params, inputs, core.initial_state(1))[0]))
+
+    arguments = core.init(jax.random.key(0), WIDTH), jnp.ones((num_steps, 1, WIDTH))
+    program = jax.jit(jax.grad(value)).lower(*arguments).compile()
+    memory = program.memory_analysis()
+    assert memory is not None, "the CPU gives it"
+    return functools.partial(program, *arguments), memory.temp_size_in_bytes
+
+
+def acting(core: RecurrentCore, num_steps: int) -> functools.partial[Any]:
+    """Returns 64 compiled steps behind a memory of T steps."""
+    params = core.init(jax.random.key(0), WIDTH)
+    prepared = jax.jit(core.prepare)(params)
+    inputs = jnp.ones((1, WIDTH))
+    state = jax.jit(core.unroll)(params, jnp.ones((num_steps, 1, WIDTH)), core.initial_state(1))[1]
+
+    @jax.jit
+    def run(prepared: Any, state: Any) -> Array:
+        def body(state: Any, _: None) -> tuple[Any, Array]:
+            outputs, state = core.step(prepared, inputs, state)
+            return state, outputs[0, 0]
+
+        return jax.lax.scan(body, state, None, 64)[1]
+
+    return functools.partial(run, prepared, state)
+
+
+def exponent(lengths: list[int], values: list[float]) -> float:
+    """Returns the slope of log(values) over log(T), from T = 512 on."""
+    start = lengths.index(512)
+    return float(np.polyfit(np.log(lengths[start:]), np.log(values[start:]), 1)[0])
+
+
+def main() -> None:
+    """Measures, prints the tables, writes the page and the picture."""
+    settings = tyro.cli(Settings, description=__doc__)
+    load_before = machine.load()
+    lengths = settings.lengths
+    names = list(cores(1))
+    seconds, memory, steps = ({name: [] for name in names} for _ in range(3))  # type: ignore[var-annotated]
+    with machine.one_core():
+        for num_steps in track(lengths, "measuring"):
+            for name, core in cores(num_steps).items():
+                run, num_bytes = training(core, num_steps)
+                act = acting(core, num_steps)
+                jax.block_until_ready((run(), act()))
+                seconds[name].append(median(machine.cpu_seconds(run) for _ in range(settings.repeats)))
+                memory[name].append(num_bytes)
+                steps[name].append(median(machine.cpu_seconds(act) / 64 for _ in range(settings.repeats)))
+        conditions = machine.conditions(load_before)
+    conditions += f"\nMedians of {settings.repeats}. Written by `benchmarks/scaling.py`."
+    sections = []
+    for title, unit, scale, values in (
+        ("Time of training", "ms", 1e3, seconds),
+        ("Memory of training", "MB", 1e-6, memory),
+        ("Time of one step of acting", "µs", 1e6, steps),
+    ):
+        headings = ("T", *(f"{length} ({unit})" for length in lengths), "exponent, T >= 512")
+        rows = [
+            (name, *(f"{scale * x:.4g}" for x in of_name), f"{exponent(lengths, of_name):.2f}")
+            for name, of_name in values.items()
+        ]
+        sections.append(report.Section(title, "One layer, width 256, batch 1.", headings, rows))
+    report.publish("Growth with T", sections, conditions, settings.page)
+    if settings.page is not None:
+        panels = [
+            Panel(
+                title,
+                "log2 T",
+                f"log10 {unit}",
+                {
+                    name: Curve(np.log2(lengths).tolist(), *([np.log10(of_name).tolist()] * 3))
+                    for name, of_name in values.items()
+                },
+            )
+            for title, unit, values in (
+                ("training", "seconds", seconds),
+                ("training", "bytes", memory),
+                ("a step of acting", "seconds", steps),
+            )
+        ]
+        plot_panels(panels, settings.page.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
