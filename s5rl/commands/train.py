@@ -29,7 +29,8 @@ class TrainFlags:
 
     Attributes:
       environment: a name such as popgym/RepeatPreviousEasy; `s5rl envs` lists all.
-      core: the memory: s5, lstm, gru, attention, feed_forward (`s5rl cores`), or your own as MODULE:CORE.
+      core: the memory: s5, lru, lstm, gru, attention, feed_forward (`s5rl cores`), or your own as
+        MODULE:CORE.
       algorithm: ppo or a2c.
       preset: the paper's settings as defaults of the flags: popgym (PPO) or bsuite (A2C).
       env: an option of the environment, such as memory_length=64.

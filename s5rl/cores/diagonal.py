@@ -180,8 +180,7 @@ class DiagonalCore(CheckedCore):
 
     def _project(self, prepared: PreparedStack, inputs: Array) -> tuple[Array, Array | None]:
         features, times = self._split(inputs)
-        if prepared.projection is None:
-            checks.check_input_size(features, self.model_size)
-            return features, times
-        checks.check_input_size(features, prepared.projection["weights"].shape[0])
-        return layers.apply_linear(prepared.projection, features), times
+        projection = prepared.projection
+        num_features = self.model_size if projection is None else projection["weights"].shape[0]
+        checks.check_input_size(inputs, num_features + inputs.shape[-1] - features.shape[-1])
+        return features if projection is None else layers.apply_linear(projection, features), times

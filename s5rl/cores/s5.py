@@ -100,6 +100,7 @@ class ResettableS5Core(DiagonalCore):
         Raises:
           ValueError: the size is not positive, or leaves no feature beside the time.
         """
+        check_positive(input_size=input_size)
         if not self.timed_inputs:
             return super().init(key, input_size)
         if input_size < 2:
