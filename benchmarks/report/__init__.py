@@ -28,7 +28,7 @@ def publish(title: str, sections: Sequence[Section], conditions: str, page: Path
       conditions: on what, and with what.
       page: the file, Markdown; None writes none.
     """
-    console = Console()
+    console = Console(width=150)
     for section in sections:
         table = Table(*section.headings, title=section.title)
         for row in section.rows:
