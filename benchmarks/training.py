@@ -1,9 +1,10 @@
-"""Speed, compile time and memory of a whole training update: each core beside Haiku's own GRU, in one run.
+"""Speed, compile time and memory of a whole training update: each core beside plain references, in one run.
 
 An update is what `train` repeats: acting for `unroll_length` slots in `num_envs` environments, then learning
 from that trajectory. Two programs are compiled for each core, the whole update and its rollout alone; the
 update proper is the difference, taken within each turn. All contenders act in the same environment and share
-algorithm, settings, torso and heads; only the memory differs. The reference is always `hk.GRU(256)`.
+algorithm, settings, torso and heads; only the memory differs. Two references always take part: `hk.GRU(256)`
+as Haiku scans it, and S5 in the paper's formulation, in the sizes of --width and --num-layers.
 
 Steps are real environment steps: a slot that begins an episode is none. All times are CPU time of one core,
 medians of the repeats; the contenders take turns. Memory is what the compiled update holds at most by its own
@@ -23,6 +24,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import machine
+import paper
 import tyro
 from rich.console import Console
 from rich.progress import track
@@ -52,7 +54,7 @@ def haiku_gru() -> hk.RNNCore:
     return hk.GRU(256)
 
 
-REFERENCE = "hk.GRU(256)"
+HAIKU_GRU, PAPER_S5 = "hk.GRU(256)", "S5, the paper's"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +64,19 @@ class Settings:
     cores: tuple[str, ...] = ("s5", "gru", "lstm", "attention", "feed_forward")
     """Names of cores, s5, gru, lstm, attention and feed_forward, or MODULE:CORE for cores of your own."""
     width: int = 256
-    """Features of the cores; of the reference it is always 256."""
+    """Features of the cores; of Haiku's GRU it is always 256."""
     num_layers: int = 4
     """Layers of the S5 and attention cores."""
     algorithm: Literal["ppo", "a2c"] = "ppo"
-    """With its default settings, but for the two that follow."""
+    """With its default settings, but for those that follow."""
     num_envs: int = 16
     """Environments that act in parallel."""
     unroll_length: int = 128
     """Slots of a trajectory."""
+    num_epochs: int = 4
+    """Passes of PPO over a trajectory."""
+    num_minibatches: int = 4
+    """Parts of a pass of PPO."""
     environment: str = "popgym/RepeatPreviousHard"
     """Where they act; any name of a JaxEnvironment."""
     repeats: int = 5
@@ -82,14 +88,22 @@ class Settings:
             num_layers=self.num_layers,
             num_envs=self.num_envs,
             unroll_length=self.unroll_length,
+            num_epochs=self.num_epochs,
+            num_minibatches=self.num_minibatches,
             repeats=self.repeats,
         )
 
     @property
     def config(self) -> PPOConfig | A2CConfig:
         """The settings of the algorithm."""
-        config = {"ppo": PPOConfig, "a2c": A2CConfig}[self.algorithm]
-        return config(num_envs=self.num_envs, unroll_length=self.unroll_length)
+        if self.algorithm == "a2c":
+            return A2CConfig(num_envs=self.num_envs, unroll_length=self.unroll_length)
+        return PPOConfig(
+            num_envs=self.num_envs,
+            unroll_length=self.unroll_length,
+            num_epochs=self.num_epochs,
+            num_minibatches=self.num_minibatches,
+        )
 
     def core(self, name: str) -> RecurrentCore:
         """Returns the core of one of the names.
@@ -233,14 +247,14 @@ def results_table(measurements: list[Measurement]) -> Table:
     return table
 
 
-def ratios_table(measurements: list[Measurement]) -> Table:
-    """Returns a line for each contender, in multiples of the first."""
-    table = Table("core", title=f"In multiples of {measurements[0].name}")
+def ratios_table(measurements: list[Measurement], reference: Measurement) -> Table:
+    """Returns a line for each contender, in multiples of the reference."""
+    table = Table("core", title=f"In multiples of {reference.name}")
     for heading in HEADINGS:
         if heading != "update share":
             table.add_column(heading.removesuffix(" s").removesuffix(" MB"), justify="right")
     for measurement in measurements:
-        name, *ratios = measurement.relative_to(measurements[0])
+        name, *ratios = measurement.relative_to(reference)
         table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
     return table
 
@@ -253,7 +267,11 @@ def main() -> None:
         environment = make_environment(settings.environment)
         if not isinstance(environment, JaxEnvironment):
             raise SystemExit(f"--environment must name a JaxEnvironment, got {settings.environment!r}.")
-        cores = {REFERENCE: HaikuCore(haiku_gru), **{name: settings.core(name) for name in settings.cores}}
+        cores: dict[str, RecurrentCore] = {
+            HAIKU_GRU: HaikuCore(haiku_gru),
+            PAPER_S5: paper.PaperS5Core(settings.width, settings.width, settings.num_layers),
+            **{name: settings.core(name) for name in settings.cores},
+        }
         contenders = [
             threads.submit(prepare, settings, environment, name, core).result()
             for name, core in track(cores.items(), "compiling")
@@ -261,7 +279,8 @@ def main() -> None:
         measurements = measure(contenders, settings.repeats)
     console = Console()
     console.print(results_table(measurements))
-    console.print(ratios_table(measurements))
+    for reference in measurements[:2]:
+        console.print(ratios_table(measurements, reference))
     sizes = "\n".join(f"  {name}: {core}" for name, core in cores.items())
     console.print(
         f"{machine.conditions(load_before)}\n"
