@@ -1,6 +1,6 @@
 """The diagonal linear recurrence as one kernel for NVIDIA GPUs, written with Pallas.
 
-A program of the kernel has one batch row and 128 channels, one for each of its threads. State and decay stay in
+A program of the kernel has one batch row and 128 channels, one for each of its threads. The state stays in
 registers over all T steps, so every input is read once and every state written once. T is not split: where
 B P / 128 is far below the number of multiprocessors, most of the GPU is idle.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # linear_recurrence imports this module
 CHANNELS = 128
 """Of a program: as many as threads, which makes whole cache lines of what they read together."""
 STEPS_AT_ONCE = 16
-"""Steps whose inputs a program asks for before it computes the first of them, so that they share one delay."""
+"""Steps whose inputs a program asks for before it computes the first of them: they share one delay."""
 STEPS_AT_ONCE_INTERPRETED = 4
 """Fewer, for what XLA needs seconds to compile."""
 
@@ -36,12 +36,13 @@ def solve_on_gpu(
     reverse: bool = False,
     interpret: bool = False,
 ) -> ComplexPair:
-    """Returns all states of the recurrence from the state zero, in complex numbers as pairs (real, imaginary).
+    """Returns all states of the recurrence from the state zero; numbers are pairs (real, imaginary).
 
         x_t = b_t + a_t * (0 where should_reset_t, else x_{t-1}),    x_{-1} = 0
         x_t = b_t + a_t * (0 where should_reset_t, else x_{t+1}),    x_T = 0      if reverse
 
-    It works under `jax.jit` and `jax.vmap`, but has no derivative. It needs an NVIDIA GPU, unless `interpret`.
+    It works under `jax.jit` and `jax.vmap`, but has no derivative. Unless `interpret`, it needs an NVIDIA GPU
+    and a jax with `s5rl.compat.HAS_GPU_KERNELS`. NaN and inf in a state do not survive a reset.
 
     Args:
       decay: a, float32 [P] or [T, B, P] each.
@@ -54,9 +55,17 @@ def solve_on_gpu(
       x, float32 [T, B, P] each.
 
     Raises:
-      ValueError: a shape or dtype is none of the above.
+      TypeError: a dtype is none of the above.
+      ValueError: a shape is none of the above.
+      NotImplementedError: this jax is too old.
     """
-    shape = _check(decay, inputs, should_reset)
+    shape = inputs[0].shape
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"inputs[0] must have shape [T, B, P], each at least 1, got {list(shape)}.")
+    for index in (0, 1):
+        _check(f"decay[{index}]", decay[index], jnp.float32, shape[-1:], shape)
+        _check(f"inputs[{index}]", inputs[index], jnp.float32, shape)
+    _check("should_reset", should_reset, jnp.bool_, shape[:-1])
     _, num_rows, num_channels = shape
     num_blocks = -(-num_channels // CHANNELS)
     missing = num_blocks * CHANNELS - num_channels
@@ -73,37 +82,29 @@ def solve_on_gpu(
     return x_re[..., :num_channels], x_im[..., :num_channels]
 
 
-def _check(decay: ComplexPair, inputs: ComplexPair, should_reset: Array) -> tuple[int, int, int]:
-    """Returns T, B, P, or raises the errors of `solve_on_gpu`."""
-    shape = jnp.shape(inputs[0])
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"inputs must be [T, B, P], each at least 1, got {shape}.")
-    names = ("decay[0]", "decay[1]", "inputs[0]", "inputs[1]")
-    for name, x in zip(names, (*decay, *inputs), strict=True):
-        shapes = [shape] if name.startswith("inputs") else [shape[-1:], shape]
-        if x.dtype != jnp.float32 or x.shape not in shapes:
-            expected = " or ".join(map(str, shapes))
-            raise ValueError(f"{name} must be float32 {expected}, got {x.dtype} {x.shape}.")
-    if should_reset.dtype != jnp.bool_ or should_reset.shape != shape[:2]:
-        given = f"{should_reset.dtype} {should_reset.shape}"
-        raise ValueError(f"should_reset must be bool {shape[:2]}, got {given}.")
-    return shape
+def _check(name: str, x: Array, dtype: Any, *shapes: tuple[int, ...]) -> None:
+    """Raises an error that names the array unless it has the dtype and one of the shapes."""
+    if x.dtype != dtype:
+        raise TypeError(f"{name} must be {jnp.dtype(dtype)}, got {x.dtype}{list(x.shape)}.")
+    if x.shape not in shapes:
+        expected = " or ".join(str(list(shape)) for shape in shapes)
+        raise ValueError(f"{name} must have shape {expected}, got {list(x.shape)}.")
 
 
 def _program(row: Any, block: Any, *refs: Any, reverse: bool, steps_at_once: int) -> None:
     """Solves the recurrence of one row and one block of channels."""
-    a_re, a_im, b_re, b_im, should_reset, x_re, x_im = refs
-    num_steps = b_re.shape[0]
+    *decay, b_re_ref, b_im_ref, should_reset, x_re_ref, x_im_ref = refs
+    num_steps = b_re_ref.shape[0]
     channels = pallas.ds(block * CHANNELS, CHANNELS)
-    is_constant = len(a_re.shape) == 1
-    constant = (a_re[channels], a_im[channels]) if is_constant else None
+    varies = len(decay[0].shape) > 1
+    constant = None if varies else (decay[0][channels], decay[1][channels])
 
     def load(t: Any) -> tuple[Array, ...]:
         at = (t, row, channels)
-        decay = constant or (a_re[at], a_im[at])
-        # Every thread gets the flag: the kernel language multiplies and selects only arrays of equal shape.
+        a_re, a_im = constant or (decay[0][at], decay[1][at])
+        # The kernel language does not broadcast the flag by itself.
         flag = jnp.broadcast_to(should_reset[t, row] != 0, (CHANNELS,))
-        return *decay, b_re[at], b_im[at], flag
+        return a_re, a_im, b_re_ref[at], b_im_ref[at], flag
 
     def advance(start: Any, count: int, state: ComplexPair | None) -> ComplexPair:
         steps = [start + k for k in range(count)]
@@ -114,7 +115,7 @@ def _program(row: Any, block: Any, *refs: Any, reverse: bool, steps_at_once: int
             else:
                 re, im = (jnp.where(flag, 0.0, part) for part in state)
                 state = b_re + a_re * re - a_im * im, b_im + a_re * im + a_im * re
-            x_re[t, row, channels], x_im[t, row, channels] = state
+            x_re_ref[t, row, channels], x_im_ref[t, row, channels] = state
         assert state is not None, "count is at least 1"
         return state
 
