@@ -1,4 +1,4 @@
-"""The kernel for GPUs: interpreted against a loop in complex128, and lowered for CUDA; neither needs a GPU."""
+"""The kernel for GPUs, without a GPU: interpreted against a loop in complex128, and lowered for CUDA."""
 
 from __future__ import annotations
 
