@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import optax
+
+HAS_GPU_KERNELS = jax.__version_info__ >= (0, 9)
+"""Whether Pallas kernels can be lowered for NVIDIA GPUs by Mosaic GPU, also under `jax.vmap`."""
 
 
 def enable_x64() -> AbstractContextManager[None]:
@@ -23,3 +28,36 @@ def global_norm(tree: Any) -> jax.Array:
     if hasattr(optax, "tree") and hasattr(optax.tree, "norm"):
         return optax.tree.norm(tree)
     return optax.global_norm(tree)  # its name before optax 0.2.6
+
+
+def launch_gpu_kernel(
+    program: Callable[..., None], grid: tuple[int, int], out_shape: Any, operands: tuple[jax.Array, ...]
+) -> Any:
+    """Returns what a Pallas kernel for NVIDIA GPUs writes; it works under `jax.vmap` too.
+
+    Args:
+      program: called with its place in the grid, and references to operands and results in global memory. Its
+        threads must not read what others write: no barriers are inserted.
+      grid: the number of programs along both axes.
+      out_shape: `jax.ShapeDtypeStruct`s of the results.
+      operands: arrays.
+
+    Raises:
+      NotImplementedError: this jax is older than 0.9.
+    """
+    if not HAS_GPU_KERNELS:
+        raise NotImplementedError(f"Kernels for GPUs need jax 0.9 or newer, got {jax.__version__}.")
+    from jax.experimental.pallas import mosaic_gpu  # slow to import, and not everywhere to be had
+
+    def kernel(*references: Any) -> None:
+        program(jax.lax.axis_index("row"), jax.lax.axis_index("column"), *references)
+
+    is_new = "out_type" in inspect.signature(mosaic_gpu.kernel).parameters
+    launch = mosaic_gpu.kernel(
+        kernel,
+        **{"out_type" if is_new else "out_shape": out_shape},
+        grid=grid,
+        grid_names=("row", "column"),
+        compiler_params=mosaic_gpu.CompilerParams(unsafe_no_auto_barriers=True),
+    )
+    return launch(*operands)
