@@ -8,17 +8,15 @@ B P / 128 is far below the number of multiprocessors, most of the GPU is idle.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas
 
 from s5rl.compat import launch_gpu_kernel
+from s5rl.cores.recurrence_solvers import ComplexPair
 from s5rl.types import Array
-
-if TYPE_CHECKING:  # linear_recurrence imports this module
-    from s5rl.cores.linear_recurrence import ComplexPair
 
 CHANNELS = 128
 """Of a program: as many as threads, which makes whole cache lines of what they read together."""

@@ -18,6 +18,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from s5rl.compat import HAS_GPU_KERNELS
+from s5rl.cores.gpu_recurrence import solve_on_gpu
 from s5rl.cores.recurrence_solvers import (
     ComplexPair,
     multiply,
@@ -49,7 +51,8 @@ def linear_recurrence(
       should_reset: bool [T, B], or None for all False.
       implementation: "sequential" (a scan over T), "associative" (a parallel scan, logarithmic in T),
         "chunked" (about the root of T steps, in all chunks at once), or "auto": decided when the program is
-        compiled for a platform, sequential on a CPU, else associative.
+        compiled for a platform, sequential on a CPU, else associative. "pallas" is "auto", but one kernel on
+        NVIDIA GPUs, for float32 and where `s5rl.compat.HAS_GPU_KERNELS`; its speed has not been measured.
 
     Returns:
       x, [T, B, P] each; the last one is the state after the sequence.
@@ -88,22 +91,27 @@ def linear_recurrence(
     return states
 
 
-def _auto(decay: ComplexPair, inputs: ComplexPair, should_reset: Array, *, reverse: bool) -> ComplexPair:
+def _solve_by_platform(
+    decay: ComplexPair, inputs: ComplexPair, should_reset: Array, *, reverse: bool, has_kernel: bool
+) -> ComplexPair:
+    solvers: dict[str, Solver] = {"cpu": solve_sequentially, "default": solve_associatively}
+    if has_kernel and HAS_GPU_KERNELS and inputs[0].dtype == jnp.float32:
+        solvers["cuda"] = solve_on_gpu
     states: ComplexPair = jax.lax.platform_dependent(
         decay,
         inputs,
         should_reset,
-        cpu=functools.partial(solve_sequentially, reverse=reverse),
-        default=functools.partial(solve_associatively, reverse=reverse),
+        **{name: functools.partial(solve, reverse=reverse) for name, solve in solvers.items()},
     )
     return states
 
 
 _SOLVERS: dict[str, Solver] = {
-    "auto": _auto,
+    "auto": functools.partial(_solve_by_platform, has_kernel=False),
     "sequential": solve_sequentially,
     "associative": solve_associatively,
     "chunked": solve_in_chunks,
+    "pallas": functools.partial(_solve_by_platform, has_kernel=True),
 }
 IMPLEMENTATIONS = tuple(_SOLVERS)
 

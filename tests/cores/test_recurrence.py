@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numerics import FP32, GRADIENT, X64, assert_close
 
-from s5rl.compat import enable_x64
+from s5rl.compat import HAS_GPU_KERNELS, enable_x64
 from s5rl.cores.linear_recurrence import IMPLEMENTATIONS, linear_recurrence
 from s5rl.cores.recurrence_solvers import reset_operator
 
@@ -165,6 +165,25 @@ def test_auto_is_chosen_when_lowered_for_a_platform(num_vmaps, differentiate):
         for platform in ("cpu", "cuda", "tpu")
     }
     assert loops == {"cpu": True, "cuda": False, "tpu": False}
+
+
+@pytest.mark.skipif(not HAS_GPU_KERNELS, reason="this jax has no kernels for GPUs")
+def test_pallas_is_a_kernel_for_cuda_and_auto_elsewhere():
+    def value(arguments, flags):
+        states = linear_recurrence(*arguments, flags, "pallas")
+        return jnp.sum(states[0] * states[1])
+
+    decay, inputs, state, flags = problem(8)
+    single = jax.tree.map(np.float32, as_pairs(decay, inputs, state))
+    traced = jax.jit(jax.grad(value)).trace(single, flags)
+    programs = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda", "tpu")}
+    assert {name: text.count("mosaic_gpu") > 1 for name, text in programs.items()} == {
+        "cpu": False,
+        "cuda": True,
+        "tpu": False,
+    }
+    assert "stablehlo.while" in programs["cpu"]
+    assert "stablehlo.while" not in programs["tpu"]
 
 
 def test_an_unknown_implementation_is_refused():
