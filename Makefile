@@ -46,9 +46,9 @@ format: .venv/installed ## put the code into the house form
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
 
-bench: .venv/installed ## the benchmarks, one after the other
-	@set -e; for file in $(sort $(wildcard benchmarks/*.py)); do \
-		echo "$$file"; $(VENV_PYTHON) "$$file" $(ARGS); \
+bench: .venv/installed ## the speed of the cores, into docs/benchmarks/: a quarter of an hour
+	@set -e; for name in cores acting scaling; do \
+		$(VENV_PYTHON) "benchmarks/$$name.py" --page "docs/benchmarks/$$name.md" $(ARGS); \
 	done
 
 docs: .venv/installed ## the documentation, into site/
