@@ -20,10 +20,10 @@ from s5rl.types import Array
 
 CHANNELS = 128
 """Of a program: as many as threads, which makes whole cache lines of what they read together."""
-STEPS_AT_ONCE = 16
+STEPS_AT_ONCE = 32
 """Steps whose inputs a program asks for before it computes the first of them: they share one delay."""
 STEPS_AT_ONCE_INTERPRETED = 4
-"""Fewer, for what XLA needs seconds to compile."""
+"""Fewer: XLA would compile for many seconds."""
 
 
 def solve_on_gpu(
