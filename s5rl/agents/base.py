@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import dm_env
 import jax
@@ -23,7 +23,9 @@ class UnboundAgentError(ValueError):
 
 
 class AgentConfig(Protocol):
-    """What training reads from the config of any algorithm."""
+    """What training reads from the config of any algorithm, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def num_envs(self) -> int:

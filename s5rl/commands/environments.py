@@ -40,7 +40,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def make_named(
-    name: str, options: Sequence[str], *, num_envs: int, seed: int, purpose: int
+    name: str, options: Sequence[str], *, num_envs: int, seed: int, purpose: int, num_updates: int = 0
 ) -> JaxEnvironment | list[dm_env.Environment]:
     """Returns a JaxEnvironment, or several equal environments on the host with different seeds.
 
@@ -50,6 +50,7 @@ def make_named(
       num_envs: how many, on the host.
       seed: of the seeds of those.
       purpose: what they are for.
+      num_updates: from where on; a run that goes on does not see its first episodes again.
 
     Raises:
       ImportError: the name belongs to an extra that is not installed.
@@ -60,7 +61,7 @@ def make_named(
         environment = make_environment(name, **arguments)
         if isinstance(environment, JaxEnvironment):
             return environment
-        seeds = np.random.SeedSequence((seed, purpose)).generate_state(num_envs).tolist()
+        seeds = np.random.SeedSequence((seed, purpose, num_updates)).generate_state(num_envs).tolist()
         return [make_environment(name, seed=each, **arguments) for each in seeds]
     except TypeError as error:
         raise ValueError(f"{name} cannot be made with the options {arguments}: {error}") from error

@@ -19,7 +19,9 @@ from s5rl.commands.settings import RunSettings, read_settings
 from s5rl.commands.summary import summarize
 from s5rl.cores import RecurrentCore
 from s5rl.envs import JaxEnvironment
+from s5rl.training import RunDirectoryError
 from s5rl.training import train as train_agent
+from s5rl.training.run_directory import read_num_updates
 
 
 @final
@@ -104,6 +106,12 @@ def _train(flags: TrainFlags, config: Any, core: RecurrentCore) -> int:
     directory = flags.folder
     agent = make_agent(core=core, algorithm=flags.algorithm, config=config)
     before = read_settings(directory)
+    if before is not None and (before.environment, before.options) != (flags.environment, flags.env):
+        raise RunDirectoryError(
+            f"--directory {directory} holds another run. Give another folder, or that run's environment: "
+            f"{' '.join((before.environment, *before.options))} in the folder, "
+            f"{' '.join((flags.environment, *flags.env))} now."
+        )
     settings = RunSettings(
         environment=flags.environment,
         options=flags.env,
@@ -137,12 +145,13 @@ def run(
       0.
     """
     name, options = settings.environment, settings.options
-    environment = make_named(name, options, num_envs=num_envs, seed=seed, purpose=TRAINING)
+    streams = {"seed": seed, "num_updates": read_num_updates(directory)}
+    environment = make_named(name, options, num_envs=num_envs, purpose=TRAINING, **streams)
     evaluation_environment = None
     if settings.evaluate_every is not None and not isinstance(environment, JaxEnvironment):
         num_copies = min(num_envs, settings.num_evaluation_episodes)
         evaluation_environment = make_named(
-            name, options, num_envs=num_copies, seed=seed, purpose=PERIODIC_EVALUATION
+            name, options, num_envs=num_copies, purpose=PERIODIC_EVALUATION, **streams
         )
     result = train_agent(
         agent,

@@ -95,6 +95,11 @@ class DmEnvBatch(BatchedEnvironment):
         self._action_spec = self._environments[0].action_spec()
 
     @property
+    def environments(self) -> tuple[dm_env.Environment, ...]:
+        """The members, in the order of the rows."""
+        return self._environments
+
+    @property
     def num_envs(self) -> int:
         """The number B of rows."""
         return len(self._environments)

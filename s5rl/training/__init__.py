@@ -15,7 +15,7 @@ from s5rl.training.loggers import TensorBoardLogger as TensorBoardLogger
 from s5rl.training.loggers import WandbLogger as WandbLogger
 from s5rl.training.checkpoints import CheckpointError as CheckpointError
 from s5rl.training.interrupts import TrainingInterrupted as TrainingInterrupted
-from s5rl.training.run import NonFiniteError as NonFiniteError
+from s5rl.training.loop import NonFiniteError as NonFiniteError
 from s5rl.training.run_directory import RunDirectoryError as RunDirectoryError
 from s5rl.training.tables import TableError as TableError
 from s5rl.training.policy import Policy as Policy

@@ -14,7 +14,7 @@ import numpy as np
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
 from s5rl.training.keys import row_keys, run_keys, slot_keys
-from s5rl.training.loop import Loop, Snapshot
+from s5rl.training.loop import Loop, NonFiniteError, Snapshot
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.types import ActorState, ActOutput, Array, Params, PRNGKey, PyTree, Trajectory
 
@@ -99,6 +99,12 @@ class HostLoop(Loop):
         timestep, num_steps = run.timestep, run.num_steps
         timesteps, actions, extras = [timestep], [], []
         for _ in range(agent.config.unroll_length):
+            # Before an action that is NaN reaches an environment, whose complaint would not name the cause.
+            if _has_nan(timestep):
+                raise NonFiniteError(
+                    "the environment returned an observation or a reward that is NaN, in update "
+                    f"{run.num_updates + 1}."
+                )
             output, memory = _act(agent, params, timestep, memory, self._acting_keys, num_steps)
             action = jax.device_get(output.action)
             num_steps = num_steps + (timestep.step_type != int(dm_env.StepType.LAST))
@@ -141,6 +147,10 @@ def _update(
     state, metrics = agent.update(state, trajectory, key)
     tracker, episode_metrics = track_episodes(tracker, trajectory.timesteps)
     return state, tracker, {**episode_metrics, **metrics}
+
+
+def _has_nan(timestep: dm_env.TimeStep) -> bool:
+    return any(np.isnan(leaf).any() for leaf in jax.tree.leaves((timestep.observation, timestep.reward)))
 
 
 def _stack(trees: list[PyTree]) -> PyTree:

@@ -10,6 +10,10 @@ from s5rl.training.metrics import Columns
 from s5rl.types import PyTree
 
 
+class NonFiniteError(FloatingPointError):
+    """A run met a number that is NaN or infinite, from which nothing can be learned."""
+
+
 class Snapshot(NamedTuple):
     """Everything that a run carries from one update to the next, in nests of arrays."""
 
@@ -41,6 +45,9 @@ class Loop(abc.ABC):
 
         Returns:
           The metrics [num_updates], or [seeds, num_updates] with several seeds.
+
+        Raises:
+          NonFiniteError: an observation or a reward is not a number, and the loop notices before it acts.
         """
 
     @abc.abstractmethod

@@ -45,31 +45,47 @@ class Records:
         """Returns the environment steps until now, int64 [] or [seeds]."""
         return self._pieces[-1]["step"][..., -1] if self._pieces else np.zeros((), np.int64)
 
+    def num_rows(self) -> int:
+        """Returns the number of rows of each seed."""
+        return sum(piece["step"].shape[-1] for piece in self._pieces)
+
     def dtypes(self) -> Dtypes:
         """Returns the dtypes of the columns."""
         return {name: column.dtype.name for name, column in self._pieces[0].items()} if self._pieces else {}
 
-    def read_back(self, folder: Path, table: str, dtypes: Dtypes, seeds: Sequence[int]) -> None:
+    def read_back(
+        self, folder: Path, table: str, dtypes: Dtypes, num_rows: int, seeds: Sequence[int]
+    ) -> None:
         """Takes the rows from the folder of a run.
 
         Args:
           folder: of the run.
           table: which table.
           dtypes: of the columns that were written.
+          num_rows: number of rows that were written for each seed.
           seeds: of the run.
 
         Raises:
-          TableError: the table does not hold these columns for these seeds.
+          TableError: the table does not hold these columns and rows for these seeds.
         """
         self._pieces = []
         if not dtypes:
             return
         columns = read_table(folder, table, dtypes)
+        if not columns:
+            raise TableError(
+                f"the table {table} in {folder} is gone: expected {num_rows} rows for each seed."
+            )
         names = [name for name in columns if name not in KEYS or name in dtypes]
         if names != list(dtypes) or columns["seed"][:, 0].tolist() != list(seeds):
             raise TableError(
                 f"the table {table} in {folder} was changed: expected the columns {', '.join(dtypes)} "
                 f"for the seeds {', '.join(map(str, seeds))}."
+            )
+        if columns["update"].shape[-1] != num_rows:
+            raise TableError(
+                f"the table {table} in {folder} was changed: expected {num_rows} rows for each seed until "
+                f"the checkpoint, got {columns['update'].shape[-1]}."
             )
         pick = slice(None) if self._has_seed_axis else 0
         self._pieces = [{name: columns[name][pick] for name in names}]

@@ -11,17 +11,13 @@ import numpy as np
 from s5rl.training.checkpoints import CheckpointError
 from s5rl.training.interrupts import Interrupts, TrainingInterrupted
 from s5rl.training.loggers import Logger
-from s5rl.training.loop import Loop, Snapshot
+from s5rl.training.loop import Loop, NonFiniteError, Snapshot
 from s5rl.training.metrics import EPISODE_METRICS, MAY_BE_NAN, NAN_INPUTS, Columns
 from s5rl.training.periodic_evaluation import PeriodicEvaluation
 from s5rl.training.progress import ProgressBar
 from s5rl.training.records import Records
 from s5rl.training.run_directory import RunDirectory, RunDirectoryError
 from s5rl.training.tables import EVALUATIONS, METRICS, to_rows
-
-
-class NonFiniteError(FloatingPointError):
-    """A run met a number that is NaN or infinite, from which nothing can be learned."""
 
 
 class Watch(NamedTuple):
@@ -71,10 +67,11 @@ class Run:
         checkpoints, tables = self._directory.checkpoints, self._directory.tables
         done = checkpoints.all()[-1]
         snapshot = checkpoints.restore(done, self._snapshot())
-        dtypes = checkpoints.notes(done)["dtypes"]
+        notes = checkpoints.notes(done)
         tables.start(done)
         for table, records in self._tables():
-            records.read_back(self._directory.path, table, dtypes[table], self._seeds)
+            written = notes["dtypes"][table], notes["num_rows"][table]
+            records.read_back(self._directory.path, table, *written, self._seeds)
         loop_state, evaluation_state = snapshot.run_state
         self._loop.restore(snapshot._replace(run_state=loop_state))
         if self._evaluation is not None:
@@ -115,7 +112,10 @@ class Run:
         length = min(self._loop.chunk_length, num_updates - self._done)
         if self._evaluation is not None:
             length = min(length, self._evaluation.updates_left(self._done))
-        columns = self._loop.advance(length)
+        try:
+            columns = self._loop.advance(length)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error} {self._last_good()}") from error
         has_nan_inputs = bool(columns.pop(NAN_INPUTS).any())
         # Counted on the host: a long run has more steps than an int32 holds.
         steps = np.cumsum(columns["steps"], axis=-1, dtype=np.int64)
@@ -152,7 +152,8 @@ class Run:
 
     def _check(self, columns: Columns, updates: Sequence[int], has_nan_inputs: bool) -> None:
         """Stops the run where a number is not finite."""
-        for name, column in columns.items():
+        for name in sorted(columns, key=lambda name: name != "loss"):  # the loss is what users look for
+            column = columns[name]
             bad = ~np.isfinite(column) & (name not in MAY_BE_NAN)
             if not bad.any():
                 continue
@@ -180,8 +181,11 @@ class Run:
     def _save(self) -> None:
         if self._directory is None:
             return
-        dtypes = {table: records.dtypes() for table, records in self._tables()}
-        self._directory.checkpoints.save(self._done, self._snapshot(), {"dtypes": dtypes})
+        notes = {
+            "dtypes": {table: records.dtypes() for table, records in self._tables()},
+            "num_rows": {table: records.num_rows() for table, records in self._tables()},
+        }
+        self._directory.checkpoints.save(self._done, self._snapshot(), notes)
         try:
             self._directory.write_summary(self._done, self.metrics.columns())
         except OSError as error:

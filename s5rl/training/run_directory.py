@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from s5rl.agents import Agent
 from s5rl.description import Description, describe, differences
-from s5rl.envs import BatchedEnvironment, JaxEnvironment
+from s5rl.envs import BatchedEnvironment, DmEnvBatch, JaxEnvironment
 from s5rl.training.checkpoints import Checkpoints
 from s5rl.training.metrics import Columns, max_mean_episodic_return
 from s5rl.training.tables import EVALUATIONS, METRICS, FileLogger, table_paths
@@ -33,7 +33,7 @@ def describe_run(
 
     Args:
       agent: bound to the environment.
-      environment: environments on the host are described by their class and specs only.
+      environment: environments on the host are described by their classes and specs only.
       seeds: of the run.
       num_envs: number of environments.
 
@@ -43,13 +43,19 @@ def describe_run(
     if isinstance(environment, JaxEnvironment):
         described = describe(environment, "environment")
     else:
-        described = {"host": f"{type(environment).__module__}:{type(environment).__qualname__}"}
+        described = {"host": _class_name(environment)}
+        if isinstance(environment, DmEnvBatch):
+            described["members"] = [_class_name(member) for member in environment.environments]
     return {
         "agent": describe(agent, "agent"),
         "environment": described,
         "seeds": list(seeds),
         "num_envs": num_envs,
     }
+
+
+def _class_name(environment: object) -> str:
+    return f"{type(environment).__module__}:{type(environment).__qualname__}"
 
 
 @final
@@ -91,6 +97,13 @@ class RunDirectory:
             raise
         self.checkpoints = Checkpoints(self.path / CHECKPOINTS_FOLDER)
         self.tables = FileLogger(self.path)
+        # The summary is written behind the first checkpoint.
+        if (self.path / SUMMARY_FILE).exists() and not self.checkpoints.all():
+            self.close()
+            raise RunDirectoryError(
+                f"directory {self.path} holds the tables of a run, but none of its checkpoints: put them "
+                "back to go on with it, or give another folder to begin anew."
+            )
 
     def write_summary(self, num_updates: int, metrics: Columns) -> None:
         """Writes how far the run is, and its max-mean episodic return.
@@ -149,9 +162,12 @@ class RunDirectory:
             line for key, value in description.items() for line in differences(stored.get(key), value, key)
         ]
         if lines:
+            has_begun = (self.path / SUMMARY_FILE).exists()
             raise RunDirectoryError(
                 f"directory {self.path} holds another run. Give another folder, or the settings of that run; "
-                "these differ:\n  " + "\n  ".join(lines)
+                + ("" if has_begun else "or remove the folder, which has no checkpoint yet; ")
+                + "these differ:\n  "
+                + "\n  ".join(lines)
             )
 
 
@@ -171,6 +187,21 @@ def read_num_steps(path: str | os.PathLike[str]) -> int:
       RunDirectoryError: there is no run, or what describes it is damaged.
     """
     return _read(path, "num_steps")
+
+
+def read_num_updates(path: str | os.PathLike[str]) -> int:
+    """Returns after how many updates the run in a folder was saved last; 0 where nothing was.
+
+    Raises:
+      RunDirectoryError: the summary is damaged.
+    """
+    file = Path(path) / SUMMARY_FILE
+    if not file.exists():
+        return 0
+    try:
+        return int(json.loads(file.read_text())["updates"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{file} is damaged: {error}.") from error
 
 
 def _read(path: str | os.PathLike[str], key: str) -> Any:

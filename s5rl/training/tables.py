@@ -36,11 +36,19 @@ class FileLogger(Logger):
         self._folder = folder
 
     def start(self, num_updates: int) -> None:
-        """Cuts the rows of later updates off the files, and a last line that was not written to its end."""
+        """Cuts the rows of later updates off the files, and a last line that was not written to its end.
+
+        Raises:
+          TableError: one of the two files of a table is gone, or a line is not one of a table.
+        """
         for table in (METRICS, EVALUATIONS):
-            csv_path, json_path = table_paths(self._folder, table)
-            _cut(csv_path, _update_of_csv, num_updates)
-            _cut(json_path, _update_of_json, num_updates)
+            paths = table_paths(self._folder, table)
+            there = [path for path in paths if path.exists()]
+            if num_updates and len(there) == 1:
+                (gone,) = set(paths) - set(there)
+                raise TableError(f"{gone} is gone, but {there[0].name} is there: put it back.")
+            for path, update_of in zip(paths, (_update_of_csv, _update_of_json), strict=True):
+                _cut(path, update_of, num_updates)
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
         """Adds rows to both files, and hands them to the system.
@@ -154,6 +162,12 @@ def _cut(path: Path, update_of: Callable[[str], int], num_updates: int) -> None:
 
 def _kept(lines: Any, update_of: Callable[[str], int], num_updates: int) -> Iterator[bytes]:
     for line in lines:
-        if not line.endswith(b"\n") or update_of(line.decode()) > num_updates:
+        if not line.endswith(b"\n"):
+            return
+        try:
+            update = update_of(line.decode())
+        except (ValueError, LookupError, TypeError) as error:
+            raise TableError(f"{lines.name} was changed: {line!r} is no row of a table.") from error
+        if update > num_updates:
             return
         yield line

@@ -150,6 +150,7 @@ def train(
         check_positive(evaluate_every=evaluate_every)
     target = environment if isinstance(environment, JaxEnvironment) else as_batch(environment)
     num_envs = _check_num_envs(agent, target, num_envs, num_seeds)
+    dataclasses.replace(agent.config, num_envs=num_envs)  # raises where the algorithm cannot do with it
     agent = agent.bind(EnvironmentSpec.from_environment(target))
     seeds = np.asarray(seed if num_seeds == 1 else seed + np.arange(num_seeds))
     slots = num_envs * agent.config.unroll_length

@@ -194,12 +194,25 @@ def test_environments_on_the_host_are_several_and_go_on(s5rl, tmp_path):
 def test_environments_on_the_host_differ():
     pytest.importorskip("bsuite")
 
-    def cues(seed, purpose):
-        environments = make_named("bsuite/memory_len/5", (), num_envs=3, seed=seed, purpose=purpose)
+    def cues(seed, purpose, num_updates=0):
+        environments = make_named(
+            "bsuite/memory_len/5", (), num_envs=3, seed=seed, purpose=purpose, num_updates=num_updates
+        )
         return [tuple(int(each.reset().observation[0, 2]) for _ in range(30)) for each in environments]
 
     assert cues(1, 0) == cues(1, 0)
-    assert len({*cues(1, 0), *cues(1, 1), *cues(2, 0)}) == 9
+    assert len({*cues(1, 0), *cues(1, 1), *cues(2, 0), *cues(1, 0, 7)}) == 12
+
+
+@pytest.mark.parametrize("words", [("bsuite/memory_len/5",), ("memory_chain", "--env", "memory_length=9")])
+def test_another_environment_in_the_folder_of_a_run_is_refused(s5rl, folder, words):
+    before = (folder / "command.json").read_text()
+    outcome = s5rl("train", *words, "--directory", folder)
+    assert outcome.status != 0
+    complaint = " ".join(outcome.complaint.split())
+    assert "holds another run" in complaint
+    assert f"in the folder, {' '.join(words).replace('--env ', '')} now" in complaint
+    assert (folder / "command.json").read_text() == before
 
 
 # A test run in the background ignores Ctrl-C, and would leave that to its child.

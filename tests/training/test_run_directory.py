@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import resource
+import shutil
 from typing import final
 
 import haiku as hk
@@ -16,9 +17,11 @@ import pytest
 from agents import small_agent
 from dm_env import specs
 
+from s5rl import make_agent
+from s5rl.agents import PPOConfig
 from s5rl.cores import GRUCore, HaikuCore, LSTMCore
 from s5rl.description import DescriptionError
-from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.envs import DmEnvBatch, JaxEnvironment, MemoryChain, as_dm_env
 from s5rl.key_data import keys_to_numbers, numbers_to_keys
 from s5rl.training import (
     CheckpointError,
@@ -96,6 +99,72 @@ def test_float32_survives_a_file(tmp_path):
     read = read_table(tmp_path, METRICS, {"x": "float32", "step": "int64"})
     np.testing.assert_array_equal(read["x"][0], column)
     assert read["x"].dtype == np.float32
+
+
+def test_rows_that_are_gone_are_noticed(tmp_path):
+    run(tmp_path)
+    for name, rest, words in (
+        ("metrics.csv", 2, "expected 3 rows for each seed until the checkpoint, got 1"),
+        ("metrics.csv", 0, "is gone: expected 3 rows"),
+        ("metrics.jsonl", None, "metrics.jsonl is gone, but metrics.csv is there"),
+    ):
+        file = tmp_path / name
+        text = file.read_text()
+        if rest is None:
+            file.unlink()
+        else:
+            file.write_text("".join(text.splitlines(keepends=True)[:rest]))
+        with pytest.raises(TableError, match=words):
+            run(tmp_path, 6)
+        file.write_text(text)
+    assert run(tmp_path, 6).metrics["step"].shape == (6,)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "metrics.jsonl"])
+@pytest.mark.parametrize("line", ["\n", "garbage\n"])
+def test_a_line_that_is_no_row_is_named(tmp_path, name, line):
+    run(tmp_path)
+    with (tmp_path / name).open("a") as file:
+        file.write(line)
+    with pytest.raises(TableError, match=rf"{name} was changed: .* is no row of a table"):
+        run(tmp_path, 6)
+
+
+def test_a_run_without_its_checkpoints_does_not_begin_anew(tmp_path):
+    run(tmp_path)
+    table = (tmp_path / "metrics.csv").read_text()
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(RunDirectoryError, match="holds the tables of a run, but none of its checkpoints"):
+        run(tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == table
+
+
+def test_a_call_that_cannot_work_does_not_claim_the_folder(tmp_path):
+    unfit = make_agent(core=CORE, algorithm="ppo", config=PPOConfig(num_envs=4, num_minibatches=2))
+    with pytest.raises(ValueError, match=r"num_minibatches must divide .* num_envs=3"):
+        train(unfit, ENVIRONMENT, 10, num_envs=3, directory=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_checkpoint_may_be_removed(tmp_path):
+    with pytest.raises(NonFiniteError):
+        run(tmp_path, environment=Broken("reward"))
+    with pytest.raises(RunDirectoryError, match="or remove the folder, which has no checkpoint yet"):
+        run(tmp_path)
+
+
+def test_environments_on_the_host_are_told_apart_by_their_classes():
+    class Other(type(as_dm_env(ENVIRONMENT, 0))):
+        pass
+
+    def described(*classes):
+        return describe_run(
+            agent(), DmEnvBatch([each(ENVIRONMENT, n) for n, each in enumerate(classes)]), [0], 2
+        )
+
+    own = type(as_dm_env(ENVIRONMENT, 0))
+    assert described(own, own) == described(own, own)
+    assert described(own, own)["environment"] != described(own, Other)["environment"]
 
 
 def test_a_table_that_was_changed_is_refused(tmp_path):
@@ -231,6 +300,13 @@ class Broken(JaxEnvironment):
 
     def action_spec(self):
         return specs.DiscreteArray(2)
+
+
+@pytest.mark.parametrize("where", ["observation", "reward"])
+def test_nan_on_the_host_stops_the_run_before_it_reaches_an_action(tmp_path, where):
+    environment = as_dm_env(Broken(where), 0)
+    with pytest.raises(NonFiniteError, match=r"reward that is NaN, in update 1\. There is no checkpoint"):
+        run(tmp_path, environment=environment)
 
 
 @pytest.mark.parametrize("where", ["observation", "reward"])
