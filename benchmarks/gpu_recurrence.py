@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from s5rl.compat import supports_gpu_kernels
 from s5rl.cores.gpu_recurrence import solve_on_gpu
 from s5rl.cores.linear_recurrence import linear_recurrence
 from s5rl.types import Array
@@ -210,6 +211,9 @@ def main() -> None:
     if jax.default_backend() != "gpu":
         # No failure: `make bench` goes on where there is no GPU.
         print(f"Nothing is measured: this needs an NVIDIA GPU, and jax runs on {jax.default_backend()} here.")
+        return
+    if not supports_gpu_kernels():
+        print(f"Nothing is measured: the kernel needs newer than jax {jax.__version__} and {jax.devices()}.")
         return
     bandwidth = copy_bandwidth(settings)
     measurements = [

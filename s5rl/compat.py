@@ -10,9 +10,6 @@ from typing import Any
 import jax
 import optax
 
-HAS_GPU_KERNELS = jax.__version_info__ >= (0, 9)
-"""Whether Pallas kernels can be lowered for NVIDIA GPUs by Mosaic GPU, also under `jax.vmap`."""
-
 
 def enable_x64() -> AbstractContextManager[None]:
     """Returns a context in which JAX's default float type is float64."""
@@ -30,6 +27,17 @@ def global_norm(tree: Any) -> jax.Array:
     return optax.global_norm(tree)  # its name before optax 0.2.6
 
 
+def supports_gpu_kernels() -> bool:
+    """Returns whether this jax can lower Pallas kernels by Mosaic GPU, and every local GPU, if any, run them.
+
+    It takes jax 0.9 (older ones cannot map such a kernel, or not in all ways) and NVIDIA GPUs of compute
+    capability 9.0: for an older one, the compiler ends the whole process.
+    """
+    capabilities = [device.compute_capability for device in jax.local_devices() if device.platform == "gpu"]
+    majors = [str(capability).partition(".")[0] for capability in capabilities]
+    return jax.__version_info__ >= (0, 9) and all(x.isdecimal() and int(x) >= 9 for x in majors)
+
+
 def launch_gpu_kernel(
     program: Callable[..., None], grid: tuple[int, int], out_shape: Any, operands: tuple[jax.Array, ...]
 ) -> Any:
@@ -43,10 +51,13 @@ def launch_gpu_kernel(
       operands: arrays.
 
     Raises:
-      NotImplementedError: this jax is older than 0.9.
+      NotImplementedError: not `supports_gpu_kernels()`.
     """
-    if not HAS_GPU_KERNELS:
-        raise NotImplementedError(f"Kernels for GPUs need jax 0.9 or newer, got {jax.__version__}.")
+    if not supports_gpu_kernels():
+        raise NotImplementedError(
+            "Kernels for GPUs need jax 0.9 or newer and NVIDIA GPUs of compute capability 9.0 (Hopper) or "
+            f"newer, got jax {jax.__version__} and {jax.local_devices()}."
+        )
     from jax.experimental.pallas import mosaic_gpu  # slow to import, and not everywhere to be had
 
     def kernel(*references: Any) -> None:

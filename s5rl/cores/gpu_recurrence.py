@@ -40,7 +40,7 @@ def solve_on_gpu(
         x_t = b_t + a_t * (0 where should_reset_t, else x_{t+1}),    x_T = 0      if reverse
 
     It works under `jax.jit` and `jax.vmap`, but has no derivative. Unless `interpret`, it needs an NVIDIA GPU
-    and a jax with `s5rl.compat.HAS_GPU_KERNELS`. NaN and inf in a state do not survive a reset.
+    of compute capability 9.0 (Hopper) or newer and jax 0.9. NaN and inf in a state do not survive a reset.
 
     Args:
       decay: a, float32 [P] or [T, B, P] each.
@@ -55,7 +55,7 @@ def solve_on_gpu(
     Raises:
       TypeError: a dtype is none of the above.
       ValueError: a shape is none of the above.
-      NotImplementedError: this jax is too old.
+      NotImplementedError: jax or a local GPU is too old.
     """
     shape = inputs[0].shape
     if len(shape) != 3 or 0 in shape:

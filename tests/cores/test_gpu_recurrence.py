@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +103,7 @@ def lower_for_cuda(function, *arguments):
 
 
 needs_gpu_kernels = pytest.mark.skipif(
-    not compat.HAS_GPU_KERNELS, reason="this jax is too old for the kernel (compat.HAS_GPU_KERNELS)"
+    not compat.supports_gpu_kernels(), reason="this jax or a local GPU is too old for the kernel"
 )
 
 
@@ -146,10 +147,25 @@ def test_the_lowered_kernel_depends_on_the_direction():
     assert forward != backward
 
 
-def test_says_that_jax_is_too_old(monkeypatch):
-    monkeypatch.setattr(compat, "HAS_GPU_KERNELS", False)
-    with pytest.raises(NotImplementedError, match=r"need jax 0\.9 or newer, got "):
-        lower_for_cuda(solve_on_gpu, *arguments(*problem((2, 1, 1), varies=False)))
+@pytest.mark.parametrize(
+    ("version", "capabilities", "is_supported"),
+    [
+        ((0, 8, 3), [], False),
+        ((0, 9, 0), [], True),
+        ((0, 9, 0), ["9.0", "10.0"], True),
+        ((0, 9, 0), ["9.0", "8.9"], False),
+        ((0, 9, 0), ["gfx942"], False),
+    ],
+)
+def test_knows_and_says_where_it_cannot_run(version, capabilities, is_supported, monkeypatch):
+    devices = [SimpleNamespace(platform="gpu", compute_capability=x) for x in capabilities]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    monkeypatch.setattr(jax, "__version_info__", version)
+    assert compat.supports_gpu_kernels() is is_supported
+    if not is_supported:
+        x = arguments(*problem((2, 1, 1), varies=False))
+        with pytest.raises(NotImplementedError, match=r"need jax 0\.9 or newer and NVIDIA GPUs of .* 9\.0"):
+            jax.eval_shape(solve_on_gpu, *x)
 
 
 FLOAT = jnp.zeros((4, 2, 3))
