@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from s5rl.compat import HAS_GPU_KERNELS
+from s5rl.compat import supports_gpu_kernels
 from s5rl.cores.gpu_recurrence import solve_on_gpu
 from s5rl.cores.recurrence_solvers import (
     ComplexPair,
@@ -52,7 +52,7 @@ def linear_recurrence(
       implementation: "sequential" (a scan over T), "associative" (a parallel scan, logarithmic in T),
         "chunked" (about the root of T steps, in all chunks at once), or "auto": decided when the program is
         compiled for a platform, sequential on a CPU, else associative. "pallas" is "auto", but one kernel on
-        NVIDIA GPUs, for float32 and where `s5rl.compat.HAS_GPU_KERNELS`; its speed has not been measured.
+        NVIDIA GPUs, for float32 and where `s5rl.compat.supports_gpu_kernels()`; it has never run on one.
 
     Returns:
       x, [T, B, P] each; the last one is the state after the sequence.
@@ -95,7 +95,7 @@ def _solve_by_platform(
     decay: ComplexPair, inputs: ComplexPair, should_reset: Array, *, reverse: bool, has_kernel: bool
 ) -> ComplexPair:
     solvers: dict[str, Solver] = {"cpu": solve_sequentially, "default": solve_associatively}
-    if has_kernel and HAS_GPU_KERNELS and inputs[0].dtype == jnp.float32:
+    if has_kernel and supports_gpu_kernels() and inputs[0].dtype == jnp.float32:
         solvers["cuda"] = solve_on_gpu
     states: ComplexPair = jax.lax.platform_dependent(
         decay,

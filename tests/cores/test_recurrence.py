@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numerics import FP32, GRADIENT, X64, assert_close
 
-from s5rl.compat import HAS_GPU_KERNELS, enable_x64
+from s5rl.compat import enable_x64, supports_gpu_kernels
 from s5rl.cores.linear_recurrence import IMPLEMENTATIONS, linear_recurrence
 from s5rl.cores.recurrence_solvers import reset_operator
 
@@ -167,7 +167,7 @@ def test_auto_is_chosen_when_lowered_for_a_platform(num_vmaps, differentiate):
     assert loops == {"cpu": True, "cuda": False, "tpu": False}
 
 
-@pytest.mark.skipif(not HAS_GPU_KERNELS, reason="this jax has no kernels for GPUs")
+@pytest.mark.skipif(not supports_gpu_kernels(), reason="this jax has no kernels for GPUs")
 def test_pallas_is_a_kernel_for_cuda_and_auto_elsewhere():
     def value(arguments, flags):
         states = linear_recurrence(*arguments, flags, "pallas")
