@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -113,10 +114,21 @@ class CheckedCore(RecurrentCore):
         self, prepared: Any, inputs: Array, state: CoreState, should_reset: Array | None
     ) -> tuple[Array, CoreState]:
         """Consumes inputs [T, B, F] with flags [T, B]; by default a scan of `_step`."""
+        return self._scan(functools.partial(self._step, prepared), inputs, state, should_reset)
+
+    @final
+    def _scan(
+        self,
+        step: Callable[[Array, CoreState], tuple[Array, CoreState]],
+        inputs: Array,
+        state: CoreState,
+        should_reset: Array | None,
+    ) -> tuple[Array, CoreState]:
+        """Consumes inputs [T, B, ...] with flags [T, B] by a scan of `step`, which sees reset states."""
 
         def body(state: CoreState, slot: tuple[Array, Array | None]) -> tuple[CoreState, Array]:
             inputs, should_reset = slot
-            outputs, state = self._step(prepared, inputs, reset_state(self, state, should_reset))
+            outputs, state = step(inputs, reset_state(self, state, should_reset))
             return state, outputs
 
         final_state, outputs = jax.lax.scan(body, state, (inputs, should_reset))

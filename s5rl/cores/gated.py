@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import final
+import functools
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 
 from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
-from s5rl.types import Array, Params, PRNGKey
+from s5rl.types import Array, CoreState, Params, PRNGKey
 from s5rl.validation import check_positive
+
+
+class _GatedCore(CheckedCore):
+    """A core that sees its inputs only through W_i x_t + b, which does not wait for the state."""
+
+    @abc.abstractmethod
+    def _cell(self, prepared: Params, from_inputs: Array, state: Any) -> tuple[Array, Any]:
+        """Consumes W_i x_t + b with a state, and returns an output and the next state."""
+
+    @final
+    def _step(self, prepared: Params, inputs: Array, state: CoreState) -> tuple[Array, CoreState]:
+        return self._cell(prepared, _from_inputs(prepared, inputs), state)
+
+    @final
+    def _unroll(
+        self, prepared: Params, inputs: Array, state: CoreState, should_reset: Array | None
+    ) -> tuple[Array, CoreState]:
+        # One large product for all steps costs less than many small ones, its gradient too.
+        from_inputs = _from_inputs(prepared, inputs)
+        return self._scan(functools.partial(self._cell, prepared), from_inputs, state, should_reset)
 
 
 @final
 @dataclasses.dataclass(frozen=True)
-class LSTMCore(CheckedCore):
+class LSTMCore(_GatedCore):
     """Long short-term memory with a forget bias of 1, the same function as `hk.LSTM`.
 
         i, g, f, o = W_i x_t + W_h h_{t-1} + b
@@ -66,12 +88,10 @@ class LSTMCore(CheckedCore):
         shape = (self.hidden_size,) if batch_size is None else (batch_size, self.hidden_size)
         return {"hidden": jnp.zeros(shape, float), "cell": jnp.zeros(shape, float)}
 
-    def _step(
-        self, prepared: Params, inputs: Array, state: dict[str, Array]
+    def _cell(
+        self, prepared: Params, from_inputs: Array, state: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        checks.check_input_size(inputs, prepared["input_weights"].shape[0])
-        gates = inputs @ prepared["input_weights"] + prepared["bias"]
-        gates = gates + state["hidden"] @ prepared["hidden_weights"]
+        gates = from_inputs + state["hidden"] @ prepared["hidden_weights"]
         i, g, f, o = jnp.split(gates, 4, axis=-1)
         cell = jax.nn.sigmoid(f + 1) * state["cell"] + jax.nn.sigmoid(i) * jnp.tanh(g)
         hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
@@ -80,7 +100,7 @@ class LSTMCore(CheckedCore):
 
 @final
 @dataclasses.dataclass(frozen=True)
-class GRUCore(CheckedCore):
+class GRUCore(_GatedCore):
     """Gated recurrent unit, the same function as `hk.GRU`.
 
         z, r = sigmoid(W_i x_t + W_h h_{t-1} + b)
@@ -130,16 +150,27 @@ class GRUCore(CheckedCore):
         shape = (self.hidden_size,) if batch_size is None else (batch_size, self.hidden_size)
         return (jnp.zeros(shape, float),)
 
-    def _step(self, prepared: Params, inputs: Array, state: tuple[Array]) -> tuple[Array, tuple[Array]]:
-        checks.check_input_size(inputs, prepared["input_weights"].shape[0])
+    def prepare(self, params: Params) -> Params:
+        """Returns the hidden weights cut in two, since to cut them at every step would copy them."""
+        if "hidden_weights" not in params:
+            return params
+        kept = {name: leaf for name, leaf in params.items() if name != "hidden_weights"}
+        gates, candidate = jnp.split(params["hidden_weights"], [2 * self.hidden_size], axis=-1)
+        return {**kept, "gate_weights": gates, "candidate_weights": candidate}
+
+    def _cell(self, prepared: Params, from_inputs: Array, state: tuple[Array]) -> tuple[Array, tuple[Array]]:
         (hidden,) = state
-        weights_zr, weights_a = jnp.split(prepared["hidden_weights"], [2 * self.hidden_size], axis=-1)
-        from_inputs = inputs @ prepared["input_weights"] + prepared["bias"]
         inputs_zr, inputs_a = jnp.split(from_inputs, [2 * self.hidden_size], axis=-1)
-        z, r = jnp.split(jax.nn.sigmoid(inputs_zr + hidden @ weights_zr), 2, axis=-1)
-        a = jnp.tanh(inputs_a + (r * hidden) @ weights_a)
+        z, r = jnp.split(jax.nn.sigmoid(inputs_zr + hidden @ prepared["gate_weights"]), 2, axis=-1)
+        a = jnp.tanh(inputs_a + (r * hidden) @ prepared["candidate_weights"])
         hidden = (1 - z) * hidden + z * a
         return hidden, (hidden,)
+
+
+def _from_inputs(prepared: Params, inputs: Array) -> Array:
+    """Returns inputs [..., F] @ input_weights + bias."""
+    checks.check_input_size(inputs, prepared["input_weights"].shape[0])
+    return inputs @ prepared["input_weights"] + prepared["bias"]
 
 
 def _init_gates(key: PRNGKey, input_size: int, hidden_size: int, num_gates: int) -> Params:

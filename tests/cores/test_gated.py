@@ -110,3 +110,15 @@ def test_the_forget_gate_starts_open():
     cell = 3 / (1 + np.exp(-1))
     np.testing.assert_allclose(next_state["cell"], cell, rtol=1e-6)
     np.testing.assert_allclose(outputs, np.tanh(cell) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "products"), [("lstm", 1), ("gru", 2)])
+def test_an_unroll_multiplies_the_inputs_before_its_scan(name, products):
+    """What is left in the scan is what waits for the hidden state."""
+    core = CASES[name][0]
+    params = random_params(core, INPUT_SIZE)
+    inputs = np.zeros((NUM_STEPS, BATCH_SIZE, INPUT_SIZE), np.float32)
+    jaxpr = jax.make_jaxpr(core.unroll)(params, inputs, core.initial_state(BATCH_SIZE))
+    (scan,) = (equation for equation in jaxpr.eqns if equation.primitive.name == "scan")
+    body = scan.params["jaxpr"].jaxpr
+    assert str(body).count("dot_general") == products
