@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple, final
 
 import jax
@@ -10,18 +11,24 @@ import jax.numpy as jnp
 
 from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
-from s5rl.cores.rolling_attention import attend, visibility
+from s5rl.cores.rolling_attention import attend, attend_ring, visibility
 from s5rl.types import Array, Params, PRNGKey
 from s5rl.validation import check_positive
 
 
 class AttentionState(NamedTuple):
-    """What an `AttentionCore` of L layers remembers; the newest slot is the last."""
+    """What an `AttentionCore` of L layers remembers: rings, of which a step writes one slot only.
+
+    Where the state is the carry of a scan, or donated, that slot is written in place, and so are the zeros
+    of a row that is reset: what a step moves does not grow with the window.
+    """
 
     keys: tuple[Array, ...]
-    """L of [B, window, num_heads, head_size]; zeros in empty slots."""
+    """L of [B, num_heads, window, head_size]; zeros in empty slots."""
     values: tuple[Array, ...]
-    """L of [B, window, num_heads, head_size]; zeros in empty slots."""
+    """L of [B, num_heads, window, head_size]; zeros in empty slots."""
+    position: Array
+    """int32 [B]: the slot that the next step writes; the slots before it, cyclically, are filled."""
     length: Array
     """int32 [B]: number of filled slots."""
 
@@ -103,13 +110,29 @@ class AttentionCore(CheckedCore):
     def initial_state(self, batch_size: int | None = None) -> AttentionState:
         """Returns an empty memory."""
         batch = () if batch_size is None else (batch_size,)
-        shape = (*batch, self.window, self.num_heads, self.model_size // self.num_heads)
-        empty = tuple(jnp.zeros(shape, float) for _ in range(self.num_layers))
-        return AttentionState(empty, empty, jnp.zeros(batch, jnp.int32))
+        shape = (*batch, self.num_heads, self.window, self.model_size // self.num_heads)
+        # Every leaf has a buffer of its own, since a buffer may be donated only once.
+        keys, values = (tuple(jnp.zeros(shape, float) for _ in range(self.num_layers)) for _ in range(2))
+        position, length = (jnp.zeros(batch, jnp.int32) for _ in range(2))
+        return AttentionState(keys, values, position, length)
 
     def _step(self, prepared: Params, inputs: Array, state: AttentionState) -> tuple[Array, AttentionState]:
-        outputs, state = self._unroll(prepared, inputs[None], state, None)
-        return outputs[0], state
+        ages = (state.position[:, None] - jnp.arange(self.window)) % self.window
+        length = jnp.minimum(state.length + 1, self.window)
+        visible = ages < length[:, None]
+        hidden = self._project(prepared, inputs)
+        new_keys, new_values = [], []
+        for index in range(self.num_layers):
+            layer = prepared[f"layer_{index}"]
+            queries, keys, values = self._attention_inputs(layer, hidden)
+            keys = _write(state.keys[index], state.position, keys)
+            values = _write(state.values[index], state.position, values)
+            attended = attend_ring(queries, keys, values, layer["age_bias"], ages, visible)
+            hidden = self._layer_outputs(layer, hidden, attended)
+            new_keys.append(keys)
+            new_values.append(values)
+        position = (state.position + 1) % self.window
+        return hidden, AttentionState(tuple(new_keys), tuple(new_values), position, length)
 
     def _unroll(
         self,
@@ -133,36 +156,34 @@ class AttentionCore(CheckedCore):
         visible = visibility(_blocks(segments, block), _with_memory(segments, in_memory, block), self.window)
 
         steps_since = _steps_since_reset(flags)[:, -1]
-        carried = jnp.where(steps_since > num_steps, state.length + num_steps, steps_since)
-        length = jnp.minimum(carried, self.window).astype(jnp.int32)
-        filled = (slots >= self.window - length[:, None])[..., None, None]
+        is_carried = steps_since > num_steps
+        filled = jnp.where(is_carried, state.length + num_steps, steps_since)
+        length = jnp.minimum(filled, self.window).astype(jnp.int32)
+        written = jnp.where(is_carried, state.position + num_steps, steps_since)
+        position = (written % self.window).astype(jnp.int32)
+        # As in a scan of steps, only a reset clears slots.
+        is_kept = is_carried[:, None] | (slots >= self.window - length[:, None])
 
         hidden = self._project(prepared, inputs).swapaxes(0, 1)
         new_keys, new_values = [], []
         for index in range(self.num_layers):
             layer = prepared[f"layer_{index}"]
-            normed = layers.apply_layer_norm(layer["attention_norm"], hidden)
-            queries, keys, values = (
-                self._heads(layers.apply_linear(layer[name], normed)) for name in ("query", "key", "value")
-            )
-            new_keys.append(_remember(state.keys[index], keys, filled))
-            new_values.append(_remember(state.values[index], values, filled))
+            queries, keys, values = self._attention_inputs(layer, hidden)
+            old_keys, old_values = (_in_order(x[index], state.position) for x in (state.keys, state.values))
+            new_keys.append(_into_ring(_remember(old_keys, keys, is_kept), position))
+            new_values.append(_into_ring(_remember(old_values, values, is_kept), position))
             queries, keys, values = (_pad_time(x, padding) for x in (queries, keys, values))
             attended = attend(
                 _blocks(queries, block),
-                _with_memory(keys, state.keys[index], block),
-                _with_memory(values, state.values[index], block),
+                _with_memory(keys, old_keys, block),
+                _with_memory(values, old_values, block),
                 layer["age_bias"],
                 visible,
             )
-            attended = attended.reshape(batch_size, num_blocks * block, self.model_size)
-            attended = layers.apply_linear(layer["attended"], attended[:, :num_steps])
-            hidden = self._merge(layer, "attention_gate", hidden, attended)
-            normed = layers.apply_layer_norm(layer["mlp_norm"], hidden)
-            expanded = jax.nn.gelu(layers.apply_linear(layer["mlp_in"], normed))
-            updated = layers.apply_linear(layer["mlp_out"], expanded)
-            hidden = self._merge(layer, "mlp_gate", hidden, updated)
-        return hidden.swapaxes(0, 1), AttentionState(tuple(new_keys), tuple(new_values), length)
+            attended = attended.reshape(batch_size, num_blocks * block, *attended.shape[2:])
+            hidden = self._layer_outputs(layer, hidden, attended[:, :num_steps])
+        final_state = AttentionState(tuple(new_keys), tuple(new_values), position, length)
+        return hidden.swapaxes(0, 1), final_state
 
     def _init_layer(self, key: PRNGKey) -> dict[str, Any]:
         keys = jax.random.split(key, 8)
@@ -190,8 +211,21 @@ class AttentionCore(CheckedCore):
         checks.check_input_size(inputs, params["projection"]["weights"].shape[0])
         return layers.apply_linear(params["projection"], inputs)
 
-    def _heads(self, features: Array) -> Array:
-        return features.reshape(*features.shape[:-1], self.num_heads, self.model_size // self.num_heads)
+    def _attention_inputs(self, layer: dict[str, Any], hidden: Array) -> tuple[Array, Array, Array]:
+        """Returns queries, keys and values, [..., num_heads, head_size] each, of hidden [..., model_size]."""
+        normed = layers.apply_layer_norm(layer["attention_norm"], hidden)
+        shape = (*hidden.shape[:-1], self.num_heads, self.model_size // self.num_heads)
+        query, key, value = (layers.apply_linear(layer[name], normed) for name in ("query", "key", "value"))
+        return query.reshape(shape), key.reshape(shape), value.reshape(shape)
+
+    def _layer_outputs(self, layer: dict[str, Any], hidden: Array, attended: Array) -> Array:
+        """Returns what a layer makes of its inputs [..., model_size] and of what its heads attended to."""
+        attended = layers.apply_linear(layer["attended"], attended.reshape(hidden.shape))
+        hidden = self._merge(layer, "attention_gate", hidden, attended)
+        normed = layers.apply_layer_norm(layer["mlp_norm"], hidden)
+        expanded = jax.nn.gelu(layers.apply_linear(layer["mlp_in"], normed))
+        updated = layers.apply_linear(layer["mlp_out"], expanded)
+        return self._merge(layer, "mlp_gate", hidden, updated)
 
     def _merge(self, layer: dict[str, Any], gate: str, stream: Array, update: Array) -> Array:
         """Returns the residual sum, or GTrXL's gate in its place."""
@@ -229,10 +263,33 @@ def _steps_since_reset(flags: Array) -> Array:
     return jnp.where(last_reset < 0, num_steps + 1, times - last_reset + 1)
 
 
-def _remember(memory: Array, new: Array, filled: Array) -> Array:
-    """Returns the last W slots of memory [B, W, ...] and new [B, T, ...], zeros where not filled."""
+def _write(ring: Array, position: Array, new: Array) -> Array:
+    """Returns the ring [B, N, W, D] with new [B, N, D] in the slots `position` [B]."""
+    rows, heads = jnp.arange(ring.shape[0]), jnp.arange(ring.shape[1])
+    # An update for each head: of a batch of one row, XLA for CPUs would otherwise make a single update, fuse
+    # it with what reads the ring, and copy the ring for both.
+    return ring.at[rows[:, None], heads, position[:, None]].set(new)
+
+
+def _in_order(ring: Array, position: Array) -> Array:
+    """Returns the slots of a ring [B, N, W, D] from the oldest to the newest, [B, W, N, D]."""
+    return _roll(ring.swapaxes(1, 2), -position)
+
+
+def _into_ring(memory: Array, position: Array) -> Array:
+    """Returns a ring [B, N, W, D] from slots [B, W, N, D] in order, the newest before `position` [B]."""
+    return _roll(memory, position).swapaxes(1, 2)
+
+
+def _roll(memory: Array, shift: Array) -> Array:
+    """Returns memory [B, W, ...] with each row moved by its own shift [B], cyclically."""
+    return jax.vmap(functools.partial(jnp.roll, axis=0))(memory, shift)
+
+
+def _remember(memory: Array, new: Array, is_kept: Array) -> Array:
+    """Returns the last W slots of memory [B, W, ...] and new [B, T, ...], zeros where not kept, [B, W]."""
     joined = jnp.concatenate([memory, new], axis=1)
-    return jnp.where(filled, joined[:, -memory.shape[1] :], 0.0)
+    return jnp.where(is_kept[..., None, None], joined[:, -memory.shape[1] :], 0.0)
 
 
 def _pad_time(x: Array, padding: int) -> Array:

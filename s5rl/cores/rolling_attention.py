@@ -42,6 +42,33 @@ def attend(queries: Array, keys: Array, values: Array, age_bias: Array, visible:
     return jnp.where(sees_broken[..., None, None], jnp.nan, attended)
 
 
+def attend_ring(
+    queries: Array, keys: Array, values: Array, age_bias: Array, ages: Array, visible: Array
+) -> Array:
+    """Returns the attended values of one query over a ring of W slots, its own among them.
+
+    Args:
+      queries: [B, N, D], N heads of D features.
+      keys: [B, N, W, D], finite in slots that are not visible.
+      values: [B, N, W, D], finite in slots that are not visible.
+      age_bias: [N, W], by head and age.
+      ages: int32 [B, W], the age of each slot.
+      visible: bool [B, W].
+
+    Returns:
+      [B, N, D].
+    """
+    scores = jnp.einsum("bnd,bnwd->bnw", queries, keys) / jnp.sqrt(queries.shape[-1])
+    scores = scores + age_bias[:, ages].swapaxes(0, 1)
+    weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
+    attended = jnp.einsum("bnw,bnwd->bnd", weights, values)
+    # As in `attend`, a query that sees NaN or inf is answered by NaN, also where a score of -inf hides it.
+    # It shows in the products, so that keys and values need not be read once more.
+    is_finite = (jnp.isfinite(scores) | ~visible[:, None]).all(axis=(1, 2))
+    is_finite &= jnp.isfinite(attended).all(axis=(1, 2))
+    return jnp.where(is_finite[:, None, None], attended, jnp.nan)
+
+
 def visibility(query_segments: Array, key_segments: Array, window: int) -> Array:
     """Returns which keys the queries see, bool [B, Q, W + Q].
 

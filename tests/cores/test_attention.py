@@ -115,19 +115,67 @@ def test_a_window_over_the_sequence_is_full_attention():
     assert_close(outputs, expected, X64)
 
 
-def test_the_memory_is_filled_until_it_is_full():
+def test_a_step_writes_the_next_slot_of_a_ring():
     core = make_core(num_layers=1, window=4)
     params = random_params(core, 4)
     step, state, lengths = jax.jit(core.step), core.initial_state(BATCH_SIZE), []
-    assert state.length.dtype == jnp.int32
+    assert state.length.dtype == state.position.dtype == jnp.int32
     inputs, _ = sequence(9, BATCH_SIZE, 4)
     for t in range(9):
-        _, state = step(params, inputs[t], state, np.array([t == 6, False]))
+        reset = np.array([t == 6, False])
+        before, (_, state) = state, step(params, inputs[t], state, reset)
         lengths.append(state.length.tolist())
+        slots = np.where(reset, 0, before.position)
+        np.testing.assert_array_equal(state.position, (slots + 1) % 4)
         for row, length in enumerate(lengths[-1]):
-            filled = np.any(state.keys[0][row] != 0, axis=(-2, -1))
-            assert filled.tolist() == [False] * (4 - length) + [True] * length
+            for old, new in (
+                (before.keys[0][row], state.keys[0][row]),
+                (before.values[0][row], state.values[0][row]),
+            ):
+                filled = np.any(new != 0, axis=(0, -1))
+                assert filled.tolist() == [slot < length for slot in range(4)]
+                others = np.arange(4) != slots[row]
+                np.testing.assert_array_equal(
+                    new[:, others], 0 * old[:, others] if reset[row] else old[:, others]
+                )
     assert lengths == [[1, 1], [2, 2], [3, 3], [4, 4], [4, 4], [4, 4], [1, 4], [2, 4], [3, 4]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_scan_of_steps_writes_its_memory_in_place(batch_size):
+    """Nothing of the size of a layer's keys is held beside the state, with resets too."""
+    core = make_core(window=512, model_size=64)
+    inputs, flags = sequence(NUM_STEPS, batch_size, 4)
+
+    def act(state, params, inputs, flags):
+        def body(state, slot):
+            outputs, state = core.step(params, slot[0], state, slot[1])
+            return state, outputs
+
+        return jax.lax.scan(body, state, (inputs, flags))
+
+    state = core.initial_state(batch_size)
+    lowered = jax.jit(act, donate_argnums=0).lower(state, random_params(core, 4), inputs, flags)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < state.keys[0].nbytes
+
+
+@pytest.mark.parametrize("part", ["keys", "values"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_step_that_sees_a_broken_slot_is_broken_as_in_unroll(part, number):
+    """Until the slot is out of the window, and in its own row only."""
+    core = make_core(num_layers=1, window=3)
+    params = random_params(core, 4)
+    inputs, _ = sequence(3, BATCH_SIZE, 4)
+    step, unroll = jax.jit(core.step), jax.jit(core.unroll)
+    _, state = step(params, inputs[0], core.initial_state(BATCH_SIZE))
+    state = state._replace(**{part: (getattr(state, part)[0].at[0, 1, 0, 1].set(number),)})
+    want, _ = unroll(params, inputs, state)
+    outputs = []
+    for t in range(3):
+        output, state = step(params, inputs[t], state)
+        outputs.append(output)
+    np.testing.assert_array_equal(jnp.isnan(jnp.stack(outputs)), jnp.isnan(want))
+    assert np.isnan(want).all(axis=-1).tolist() == [[True, False], [True, False], [False, False]]
 
 
 def test_a_new_gate_keeps_the_stream():
