@@ -14,6 +14,7 @@ from s5rl.cores import (
     FeedForwardCore,
     GRUCore,
     HaikuCore,
+    LRUCore,
     LSTMCore,
     RecurrentCore,
     ResettableS5Core,
@@ -33,6 +34,7 @@ LEARNING_CORES = {
     "gru": GRUCore(16),
     "attention": AttentionCore(num_layers=1, num_heads=2, model_size=16, window=8, mlp_ratio=2),
     "s5": ResettableS5Core(state_size=16, model_size=16, num_layers=1),
+    "lru": LRUCore(state_size=16, model_size=16, num_layers=1),
     "haiku": HaikuCore(haiku_lstm),
 }
 SMALL_CONFIGS = {

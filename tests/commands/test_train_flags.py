@@ -153,7 +153,10 @@ def test_other_numbers_are_no_counts(text):
         ("train memory_chain --env memory_length=x", "--env must be NAME=VALUE"),
         ("train memory_chain --env 3", "--env must be NAME=VALUE"),
         ("train popgym/RepeatPreviousEasi", "the nearest are ['RepeatPreviousEasy'"),
-        ("train x --core ltsm", "--core must be one of 's5', 'lstm', 'gru', 'attention', 'feed_forward'"),
+        (
+            "train x --core ltsm",
+            "--core must be one of 's5', 'lru', 'lstm', 'gru', 'attention', 'feed_forward'",
+        ),
         ("train x --core nowhere:Core", "importing 'nowhere' failed"),
         ("train x --core nowhere.py:Core", "there is no file 'nowhere.py'"),
         ("train x --algorithm dqn", "--algorithm must be one of 'ppo', 'a2c', got 'dqn'"),

@@ -57,7 +57,7 @@ def play(result, task, sign=1.0, num_steps=1):
 def test_constant_reward(trained):
     (value,), reward = play(trained, CONSTANT_REWARD)
     assert reward == 1.0
-    assert abs(value - 1.0) < 0.1
+    assert abs(value - 1.0) < 0.2
 
 
 def test_discounting(trained):
