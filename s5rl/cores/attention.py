@@ -100,12 +100,13 @@ class AttentionCore(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        check_positive(input_size=input_size)
-        key_projection, *layer_keys = jax.random.split(key, self.num_layers + 1)
-        params = {f"layer_{index}": self._init_layer(k) for index, k in enumerate(layer_keys)}
-        if input_size != self.model_size:
-            params["projection"] = layers.linear(key_projection, input_size, self.model_size)
-        return params
+        return layers.stack(
+            key,
+            self._init_layer,
+            num_layers=self.num_layers,
+            input_size=input_size,
+            model_size=self.model_size,
+        )
 
     def initial_state(self, batch_size: int | None = None) -> AttentionState:
         """Returns an empty memory."""

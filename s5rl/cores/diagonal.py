@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,14 +82,13 @@ class DiagonalCore(CheckedCore):
 
     def init(self, key: PRNGKey, input_size: int) -> Params:
         """Returns fresh parameters for inputs of `input_size` features."""
-        check_positive(input_size=input_size)
-        key_projection, *layer_keys = jax.random.split(key, self.num_layers + 1)
-        params: dict[str, Any] = {
-            f"layer_{index}": self._init_layer(layer_key) for index, layer_key in enumerate(layer_keys)
-        }
-        if input_size != self.model_size:
-            params["projection"] = layers.linear(key_projection, input_size, self.model_size)
-        return params
+        return layers.stack(
+            key,
+            self._init_layer,
+            num_layers=self.num_layers,
+            input_size=input_size,
+            model_size=self.model_size,
+        )
 
     def initial_state(self, batch_size: int | None = None) -> tuple[ComplexPair, ...]:
         """Returns zeros: for each layer a pair (real, imaginary) of [B, N / 2] or [N / 2]."""

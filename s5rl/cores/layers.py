@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from s5rl.types import Array, PRNGKey
+from s5rl.types import Array, Params, PRNGKey
+from s5rl.validation import check_positive
 
 
 def lecun(key: PRNGKey, num_inputs: int, num_outputs: int, fan_in: int | None = None) -> Array:
@@ -30,6 +34,31 @@ def linear(key: PRNGKey, num_inputs: int, num_outputs: int) -> dict[str, Array]:
 def apply_linear(params: dict[str, Array], inputs: Array) -> Array:
     """Returns inputs [..., num_inputs] @ weights + bias, [..., num_outputs]."""
     return inputs @ params["weights"] + params["bias"]
+
+
+def stack(
+    key: PRNGKey,
+    init_layer: Callable[[PRNGKey], Params],
+    *,
+    num_layers: int,
+    input_size: int,
+    model_size: int,
+) -> Params:
+    """Returns the parameters of equal layers, `layer_0` and so on, and of a `projection` where it takes one.
+
+    Args:
+      key: a random key.
+      init_layer: returns the parameters of one layer.
+      num_layers: number of layers.
+      input_size: number of features of the inputs; projected unless it is `model_size`.
+      model_size: number of features of the first layer's inputs.
+    """
+    check_positive(input_size=input_size)
+    key_projection, *layer_keys = jax.random.split(key, num_layers + 1)
+    params: dict[str, Any] = {f"layer_{index}": init_layer(each) for index, each in enumerate(layer_keys)}
+    if input_size != model_size:
+        params["projection"] = linear(key_projection, input_size, model_size)
+    return params
 
 
 def layer_norm(size: int) -> dict[str, Array]:
