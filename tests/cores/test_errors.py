@@ -168,7 +168,7 @@ def test_the_state_of_another_core_is_refused(name):
         (
             AttentionCore(1, 2, 4, 3),
             AttentionCore(1, 2, 4, 5),
-            ["float32[2, 3, 2, 2]", "float32[2, 5, 2, 2]"],
+            ["float32[2, 2, 3, 2]", "float32[2, 2, 5, 2]"],
         ),
     ],
 )
