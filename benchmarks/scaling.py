@@ -26,6 +26,8 @@ from s5rl.types import Array
 from s5rl.validation import check_positive
 
 WIDTH = 256
+Curves = dict[str, list[float]]
+"""What was measured over T, by core."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,7 @@ def main() -> None:
     load_before = machine.load()
     lengths = settings.lengths
     names = list(cores(1))
-    seconds, memory, steps = ({name: [] for name in names} for _ in range(3))  # type: ignore[var-annotated]
+    seconds, memory, steps = (Curves({name: [] for name in names}) for _ in range(3))
     with machine.one_core():
         for num_steps in track(lengths, "measuring"):
             for name, core in cores(num_steps).items():
@@ -127,25 +129,28 @@ def main() -> None:
             for name, of_name in values.items()
         ]
         sections.append(report.Section(title, "One layer, width 256, batch 1.", headings, rows))
-    report.publish("Growth with T", sections, conditions, settings.page)
     if settings.page is not None:
-        panels = [
-            Panel(
-                title,
-                "log2 T",
-                f"log10 {unit}",
-                {
-                    name: Curve(np.log2(lengths).tolist(), *([np.log10(of_name).tolist()] * 3))
-                    for name, of_name in values.items()
-                },
-            )
-            for title, unit, values in (
-                ("training", "seconds", seconds),
-                ("training", "bytes", memory),
-                ("a step of acting", "seconds", steps),
-            )
-        ]
-        plot_panels(panels, settings.page.with_suffix(".png"))
+        picture = settings.page.with_suffix(".png")
+        plot(lengths, seconds, memory, steps, picture)
+        conditions += f"\n\n![Time and memory over the length of the sequence]({picture.name})"
+    report.publish("Growth with T", sections, conditions, settings.page)
+
+
+def plot(lengths: list[int], seconds: Curves, memory: Curves, steps: Curves, file: Path) -> None:
+    """Draws what was measured over T, by core, in logarithms."""
+    measured = (
+        ("time of training", "seconds", seconds),
+        ("memory of training", "bytes", memory),
+        ("time of a step of acting", "seconds", steps),
+    )
+    panels = []
+    for title, unit, values in measured:
+        curves = {
+            name: Curve(np.log2(lengths).tolist(), *([np.log10(of_name).tolist()] * 3))
+            for name, of_name in values.items()
+        }
+        panels.append(Panel(title, "log2 T", f"log10 {unit}", curves))
+    plot_panels(panels, file)
 
 
 if __name__ == "__main__":
