@@ -5,6 +5,7 @@ Cores are in `s5rl.cores`, their laws in `s5rl.conformance`, agents in `s5rl.age
 """
 
 from s5rl.agents import A2CConfig as A2CConfig
+from s5rl.agents import MuesliConfig as MuesliConfig
 from s5rl.agents import PPOConfig as PPOConfig
 from s5rl.agents import make_agent as make_agent
 from s5rl.cores import AttentionCore as AttentionCore

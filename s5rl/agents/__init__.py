@@ -9,5 +9,9 @@ from s5rl.agents.base import AgentConfig as AgentConfig
 from s5rl.agents.base import AgentState as AgentState
 from s5rl.agents.base import UnboundAgentError as UnboundAgentError
 from s5rl.agents.make_agent import make_agent as make_agent
+from s5rl.agents.memory_agent import MemoryAgent as MemoryAgent
+from s5rl.agents.memory_agent import MemoryAgentConfig as MemoryAgentConfig
+from s5rl.agents.muesli import MuesliAgent as MuesliAgent
+from s5rl.agents.muesli_config import MuesliConfig as MuesliConfig
 from s5rl.agents.ppo import PPOAgent as PPOAgent
 from s5rl.agents.ppo import PPOConfig as PPOConfig

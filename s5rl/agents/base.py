@@ -43,6 +43,8 @@ class AgentState(NamedTuple):
     """Parameters of the network."""
     opt_state: Any
     """State of the optimiser."""
+    carry: Any = ()
+    """What else the algorithm carries from update to update."""
 
 
 class Agent(abc.ABC):

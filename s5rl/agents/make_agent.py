@@ -6,6 +6,8 @@ from typing import Any
 
 from s5rl.agents.a2c import A2CAgent, A2CConfig
 from s5rl.agents.base import Agent
+from s5rl.agents.muesli import MuesliAgent
+from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.ppo import PPOAgent, PPOConfig
 from s5rl.cores import RecurrentCore
 from s5rl.networks import Torso
@@ -15,6 +17,7 @@ from s5rl.validation import check_choice
 ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
     "ppo": (PPOAgent, PPOConfig),
     "a2c": (A2CAgent, A2CConfig),
+    "muesli": (MuesliAgent, MuesliConfig),
 }
 """Agent and config class of each algorithm."""
 
@@ -32,7 +35,7 @@ def make_agent(
     Args:
       environment_spec: specs of the environment; None for an unbound agent, which `train` binds.
       core: the memory.
-      algorithm: "ppo" or "a2c".
+      algorithm: "ppo", "a2c" or "muesli".
       config: settings of the algorithm, an instance of its config class; None for the defaults.
       torso: what stands before the memory, a function of Haiku modules from observations [N, ...] to features
         [N, F]; None for a perceptron over the flat observation.

@@ -13,7 +13,7 @@ import optax
 
 from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
-from s5rl.agents.sequences import Sequences, cut, join, minibatch_rows, split
+from s5rl.agents.sequences import Sequences, cut, join, minibatch_rows, split, take_rows
 from s5rl.compat import global_norm
 from s5rl.losses import (
     approximate_kl,
@@ -210,7 +210,7 @@ class PPOAgent(ActorCriticAgent):
                 )
                 current = sequences._replace(core_state=core_state)
             state, metrics = jax.lax.scan(
-                lambda state, rows: self._gradient_step(state, current.rows(rows)),
+                lambda state, rows: self._gradient_step(state, take_rows(current, rows)),
                 progress.state,
                 minibatches,
             )

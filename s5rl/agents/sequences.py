@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import dm_env
 import jax
 import jax.numpy as jnp
 
 from s5rl.types import Array, CoreState, PRNGKey, PyTree
+
+AnySequences = TypeVar("AnySequences", bound=Any)
+"""A named tuple of `core_state` [N, ...] and other leaves [L, N, ...]."""
 
 
 class Sequences(NamedTuple):
@@ -29,10 +32,11 @@ class Sequences(NamedTuple):
     advantage: Array
     """[L, N] GAE(lambda) before the first gradient step."""
 
-    def rows(self, indices: Array) -> Sequences:
-        """Returns the sequences of the given rows."""
-        by_time = jax.tree.map(lambda leaf: leaf[:, indices], self._replace(core_state=()))
-        return by_time._replace(core_state=jax.tree.map(lambda leaf: leaf[indices], self.core_state))
+
+def take_rows(sequences: AnySequences, indices: Array) -> AnySequences:
+    """Returns the sequences of the given rows."""
+    by_time = jax.tree.map(lambda leaf: leaf[:, indices], sequences._replace(core_state=()))
+    return by_time._replace(core_state=jax.tree.map(lambda leaf: leaf[indices], sequences.core_state))
 
 
 def cut(tree: PyTree, length: int) -> PyTree:

@@ -28,7 +28,7 @@ CORES: dict[str, type[RecurrentCore]] = {
 """By the name for `--core`."""
 OWN_CORE = "MODULE:CORE"
 DEFAULT = "default"
-PRESETS = (DEFAULT, "popgym", "bsuite")
+PRESETS = (DEFAULT, "popgym", "bsuite", "projected_dm_control")
 """The defaults of the classes, and the names of constructors with the paper's settings."""
 
 

@@ -84,3 +84,48 @@ def td_lambda_errors(
         values[1:],
         jnp.where(into_last, 0.0, td_lambda),
     )
+
+
+def retrace_returns(
+    timesteps: dm_env.TimeStep,
+    values: Array,
+    action_values: Array,
+    log_ratios: Array,
+    *,
+    discount: float,
+    retrace_lambda: float,
+) -> Array:
+    """Returns Retrace(lambda): returns under a policy from what another one did.
+
+        G_t = r_{t+1} + g_{t+1} (v_{t+1} + c_{t+1} (G_{t+1} - q_{t+1})),    c = l min(1, pi / pi_b)
+
+    g is the discount times the time step's own. l is `retrace_lambda`, and 0 on every transition into a LAST
+    step, as in `td_lambda_errors`. With q = v and pi = pi_b they are the lambda-returns. Returns of dead
+    slots are meaningless: weight them by `live_slots`.
+
+    Args:
+      timesteps: [T + 1, B] with reward and discount of the transition INTO each step.
+      values: [T + 1, B] v, under pi.
+      action_values: [T, B] q, of the actions that were taken, under pi.
+      log_ratios: [T, B] log(pi / pi_b) of those actions.
+      discount: discount factor of a step.
+      retrace_lambda: decay of the trace, in [0, 1].
+
+    Returns:
+      [T, B].
+
+    Source: Munos et al. 2016, equation 4.
+    """
+    chex.assert_rank(values, 2)
+    chex.assert_equal_shape([values, timesteps.reward, timesteps.discount, timesteps.step_type])
+    chex.assert_equal_shape([values[1:], action_values, log_ratios])
+    is_last = timesteps.step_type[1:-1] == int(dm_env.StepType.LAST)
+    trace = retrace_lambda * jnp.exp(jnp.minimum(log_ratios[1:], 0.0))
+    returns = jax.vmap(rlax.general_off_policy_returns_from_q_and_v, in_axes=1, out_axes=1)
+    return returns(
+        action_values[1:],
+        values[1:],
+        timesteps.reward[1:],
+        timesteps.discount[1:] * discount,
+        jnp.where(is_last, 0.0, trace),
+    )

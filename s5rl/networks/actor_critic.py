@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import dm_env
 import haiku as hk
 import jax
 import jax.numpy as jnp
-from dm_env import specs
 
 from s5rl.cores import RecurrentCore
+from s5rl.networks.body import Body
 from s5rl.networks.heads import ActionHead, make_head
-from s5rl.networks.torso import ACTIVATIONS, Torso
-from s5rl.types import Array, CoreState, EnvironmentSpec, Observation, Params, PRNGKey
+from s5rl.networks.perceptron import perceptron
+from s5rl.networks.torso import Torso
+from s5rl.types import Array, CoreState, EnvironmentSpec, Params, PRNGKey
 
 
 class ActorCriticOutput(NamedTuple):
@@ -58,92 +59,52 @@ class ActorCritic:
     def init(self, key: PRNGKey) -> Params:
         """Returns fresh parameters: a dict of `torso`, `core`, `policy` and `value`."""
         key_torso, key_core, key_policy, key_value = jax.random.split(key, 4)
-        observation = _zeros(self.environment_spec.observation)
-        torso = hk.transform(self.torso).init(key_torso, observation)
-        features = jax.eval_shape(lambda: self._features(torso, observation, num_axes=1))
         output = jnp.zeros((1, self.core.output_size), float)
         return {
-            "torso": torso,
-            "core": self.core.init(key_core, features.shape[-1]),
-            "policy": self._policy().init(key_policy, output),
-            "value": self._value().init(key_value, output),
+            **self._body.init(key_torso, key_core),
+            "policy": self._policy.init(key_policy, output),
+            "value": self._value.init(key_value, output),
         }
 
     def prepare(self, params: Params) -> Params:
         """Returns parameters whose core is prepared for acting."""
-        return {**params, "core": self.core.prepare(params["core"])}
+        return self._body.prepare(params)
 
     def step(
         self, params: Params, timestep: dm_env.TimeStep, state: CoreState
     ) -> tuple[ActorCriticOutput, CoreState]:
-        """Consumes one time step.
-
-        Args:
-          params: parameters, or what `prepare` made of them.
-          timestep: leaves [B, ...] or [...].
-          state: the memory before the time step.
+        """Consumes one time step [B, ...] or [...]; see `Body.step`.
 
         Returns:
           Policy and value, and the memory after the time step.
         """
-        features = self._features(params["torso"], timestep.observation, jnp.ndim(timestep.step_type))
-        outputs, state = self.core.step(params["core"], features, state, _should_reset(timestep))
+        outputs, state = self._body.step(params, timestep, state)
         return self._heads(params, outputs), state
 
     def unroll(
         self, params: Params, timesteps: dm_env.TimeStep, state: CoreState
     ) -> tuple[ActorCriticOutput, CoreState]:
-        """Consumes a sequence of time steps; equals a scan of `step`.
-
-        Args:
-          params: parameters.
-          timesteps: leaves [T, B, ...].
-          state: the memory before the first time step, [B, ...].
+        """Consumes a sequence of time steps [T, B, ...]; see `Body.unroll`.
 
         Returns:
           Policies and values [T, B, ...], and the memory after the last time step.
         """
-        features = self._features(params["torso"], timesteps.observation, jnp.ndim(timesteps.step_type))
-        outputs, state = self.core.unroll(params["core"], features, state, _should_reset(timesteps))
+        outputs, state = self._body.unroll(params, timesteps, state)
         return self._heads(params, outputs), state
 
-    def _features(self, params: Params, observation: Observation, num_axes: int) -> Array:
-        """Applies the torso, which knows one batch axis, to any number of leading axes."""
-        leading = jax.tree.leaves(observation)[0].shape[:num_axes]
-        flat = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[num_axes:])), observation)
-        features = hk.transform(self.torso).apply(params, None, flat)
-        if jnp.ndim(features) != 2:
-            raise ValueError(
-                f"torso must return features [N, F] for observations [N, ...], got shape {features.shape}."
-            )
-        return features.reshape(*leading, features.shape[-1])
-
     def _heads(self, params: Params, outputs: Array) -> ActorCriticOutput:
-        policy = self._policy().apply(params["policy"], outputs)
-        value = self._value().apply(params["value"], outputs)
+        policy = self._policy.apply(params["policy"], outputs)
+        value = self._value.apply(params["value"], outputs)
         return ActorCriticOutput(policy, value[..., 0])
 
+    @property
+    def _body(self) -> Body:
+        return Body(self.environment_spec.observation, self.core, self.torso)
+
+    @property
     def _policy(self) -> hk.Transformed:
-        return self._mlp((*self.policy_sizes, self.head.num_parameters))
+        return perceptron((*self.policy_sizes, self.head.num_parameters), self.activation)
 
+    @property
     def _value(self) -> hk.Transformed:
-        return self._mlp((*self.value_sizes, 1))
-
-    def _mlp(self, sizes: tuple[int, ...]) -> hk.Transformed:
-        def apply(inputs: Array) -> Array:
-            return hk.nets.MLP(sizes, activation=ACTIVATIONS[self.activation])(inputs)
-
-        return hk.without_apply_rng(hk.transform(apply))
-
-
-def _should_reset(timestep: dm_env.TimeStep) -> Array:
-    return jnp.asarray(timestep.step_type) == int(dm_env.StepType.FIRST)
-
-
-def _zeros(observation_spec: Any) -> Observation:
-    """Returns a batch of one observation of zeros."""
-
-    def zeros(spec: specs.Array) -> Array:
-        return jnp.zeros((1, *spec.shape), jax.dtypes.canonicalize_dtype(spec.dtype))
-
-    return jax.tree.map(zeros, observation_spec)
+        return perceptron((*self.value_sizes, 1), self.activation)

@@ -17,6 +17,8 @@ from s5rl.types import Action, Array, PRNGKey, Specs
 
 MAX_LOGITS = 100_000
 """More discrete values than this are not served: each of them is an output of the network."""
+MAX_ENUMERATED = 32
+"""No more actions than this are tried one by one."""
 
 
 class ActionSample(NamedTuple):
@@ -51,6 +53,20 @@ class ActionHead(abc.ABC):
     @abc.abstractmethod
     def entropy(self, parameters: Array) -> Array:
         """Returns entropies [...] for parameters [..., P]."""
+
+    @property
+    @abc.abstractmethod
+    def num_features(self) -> int:
+        """Number E of numbers that describe an action to a network."""
+
+    @abc.abstractmethod
+    def features(self, raw: Array) -> Array:
+        """Returns numbers [..., E] in [-1, 1] that describe raw actions [..., D] to a network."""
+
+    @property
+    @abc.abstractmethod
+    def all_raw(self) -> np.ndarray | None:
+        """All raw actions [N, D]; None where they are too many to be tried one by one."""
 
 
 @final
@@ -93,6 +109,23 @@ class DiscreteHead(ActionHead):
     def entropy(self, parameters: Array) -> Array:
         """Returns the sum over elements of their entropies."""
         return sum(d.entropy() for d in self._distributions(parameters))
+
+    @property
+    def num_features(self) -> int:
+        """Number of values of all elements."""
+        return sum(self.num_values)
+
+    def features(self, raw: Array) -> Array:
+        """Returns one-hot vectors, one element behind the other."""
+        one_hot = [jax.nn.one_hot(raw[..., i], n, dtype=float) for i, n in enumerate(self.num_values)]
+        return jnp.concatenate(one_hot, axis=-1)
+
+    @property
+    def all_raw(self) -> np.ndarray | None:
+        """All combinations of values, where they are no more than MAX_ENUMERATED."""
+        if math.prod(self.num_values) > MAX_ENUMERATED:
+            return None
+        return np.indices(self.num_values).reshape(len(self.num_values), -1).T
 
     def _distributions(self, parameters: Array) -> list[distrax.Categorical]:
         logits = jnp.split(parameters, np.cumsum(self.num_values)[:-1], axis=-1)
@@ -146,6 +179,19 @@ class SquashedGaussianHead(ActionHead):
     def entropy(self, parameters: Array) -> Array:
         """Returns the entropy of the Gaussian before the tanh; behind it there is no closed form."""
         return self._gaussian(parameters).entropy()
+
+    @property
+    def num_features(self) -> int:
+        """One for each element."""
+        return len(self.minimum)
+
+    def features(self, raw: Array) -> Array:
+        """Returns the squashed elements, before they are brought into the bounds."""
+        return jnp.tanh(raw)
+
+    @property
+    def all_raw(self) -> None:
+        """None: they are a continuum."""
 
     def _gaussian(self, parameters: Array) -> distrax.MultivariateNormalDiag:
         mean, scale = jnp.split(parameters, 2, axis=-1)

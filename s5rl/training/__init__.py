@@ -21,3 +21,6 @@ from s5rl.training.tables import TableError as TableError
 from s5rl.training.policy import Policy as Policy
 from s5rl.training.policy import load_policy as load_policy
 from s5rl.training.export import export_policy as export_policy
+from s5rl.training.in_context import InContextEvaluation as InContextEvaluation
+from s5rl.training.in_context import evaluate_in_context as evaluate_in_context
+from s5rl.training.in_context import evaluate_random as evaluate_random

@@ -143,7 +143,7 @@ def _evaluate_on_host(
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, int)
     timestep, memory = environment.reset(), agent.initial_actor_state(num_envs)
     while left.any():
-        output, memory = _act(agent, params, timestep, memory, keys)
+        output, memory = act_on_host(agent, params, timestep, memory, keys)
         timestep = environment.step(jax.device_get(output.action))
         first = timestep.step_type == int(dm_env.StepType.FIRST)
         returns = np.where(first, 0.0, returns + timestep.reward)
@@ -153,7 +153,7 @@ def _evaluate_on_host(
             left[row] -= 1
         unfinished = (left > 0) & ~timestep.last()
         if (lengths[unfinished] >= max_episode_length).any():
-            raise _endless(max_episode_length)
+            raise endless(max_episode_length)
     return Evaluation(*(np.array(column) for column in zip(*finished, strict=True)))
 
 
@@ -163,17 +163,19 @@ _run_episodes = jax.jit(run_episodes, static_argnums=(0, 1, 2))
 def check_ended(ended: np.ndarray, max_episode_length: int = MAX_EPISODE_LENGTH) -> None:
     """Raises a RuntimeError unless every episode has ended."""
     if not ended.all():
-        raise _endless(max_episode_length)
+        raise endless(max_episode_length)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _act(
+def act_on_host(
     agent: Agent, params: Params, timestep: dm_env.TimeStep, memory: ActorState, keys: PRNGKey
 ) -> tuple[ActOutput, ActorState]:
+    """Returns `agent.act` of evaluation, compiled."""
     return agent.act(params, timestep, memory, keys, evaluation=True)
 
 
-def _endless(max_episode_length: int) -> RuntimeError:
+def endless(max_episode_length: int) -> RuntimeError:
+    """Returns the error for an episode without an end."""
     return RuntimeError(
         f"an episode did not end within max_episode_length={max_episode_length} steps: raise the limit, or "
         "give the environment a time limit."

@@ -7,7 +7,7 @@ from typing import Any
 
 import haiku as hk
 
-from s5rl.agents import A2CConfig, Agent, PPOConfig, make_agent
+from s5rl.agents import A2CConfig, Agent, MuesliConfig, PPOConfig, make_agent
 from s5rl.conformance import WINDOWS, AgentSubject
 from s5rl.cores import (
     AttentionCore,
@@ -46,6 +46,17 @@ SMALL_CONFIGS = {
         torso_sizes=(16,),
         num_epochs=2,
         num_minibatches=2,
+    ),
+    "muesli": MuesliConfig(
+        learning_rate=3e-3,
+        num_envs=8,
+        unroll_length=16,
+        torso_sizes=(16,),
+        num_minibatches=2,
+        model_unroll_length=2,
+        model_size=16,
+        num_bins=41,
+        max_value=2.0,
     ),
 }
 

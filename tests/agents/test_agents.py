@@ -140,7 +140,7 @@ def test_agents_are_values():
 
 
 def test_make_agent_checks_its_arguments():
-    with pytest.raises(ValueError, match=r"algorithm must be one of 'ppo', 'a2c', got 'sac'"):
+    with pytest.raises(ValueError, match=r"algorithm must be one of 'ppo', 'a2c', 'muesli', got 'sac'"):
         make_agent(core=CORE, algorithm="sac")
     with pytest.raises(TypeError, match="core must be a RecurrentCore"):
         make_agent(core="lstm")
@@ -151,17 +151,16 @@ def test_make_agent_checks_its_arguments():
 
 
 @pytest.mark.parametrize("config_class", [config_class for _, config_class in ALGORITHMS.values()])
-def test_the_settings_of_every_actor_critic_are_checked(config_class):
+def test_the_settings_of_every_algorithm_are_checked(config_class):
     for name, value in [
         ("discount", 1.5),
         ("learning_rate", 0.0),
         ("num_envs", 0),
         ("unroll_length", 2.5),
         ("activation", "swish"),
-        ("max_gradient_norm", 0.0),
         ("learning_rate", float("nan")),
         ("discount", "a"),
-        ("entropy_cost", -1.0),
+        ("value_cost", -1.0),
         ("torso_sizes", [8]),
         ("torso_sizes", ()),
         ("policy_sizes", (0,)),
@@ -171,6 +170,10 @@ def test_the_settings_of_every_actor_critic_are_checked(config_class):
     ]:
         with pytest.raises(ValueError, match=name):
             config_class(**{name: value})
+    with pytest.raises(ValueError, match="entropy_cost"):
+        PPOConfig(entropy_cost=-1.0)
+    with pytest.raises(ValueError, match="max_gradient_norm"):
+        A2CConfig(max_gradient_norm=0.0)
     with pytest.raises(ValueError, match="td_lambda"):
         A2CConfig(td_lambda=-0.1)
 

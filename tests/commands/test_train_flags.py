@@ -159,8 +159,11 @@ def test_other_numbers_are_no_counts(text):
         ),
         ("train x --core nowhere:Core", "importing 'nowhere' failed"),
         ("train x --core nowhere.py:Core", "there is no file 'nowhere.py'"),
-        ("train x --algorithm dqn", "--algorithm must be one of 'ppo', 'a2c', got 'dqn'"),
-        ("train x --preset paper", "--preset must be one of 'default', 'popgym', 'bsuite', got 'paper'"),
+        ("train x --algorithm dqn", "--algorithm must be one of 'ppo', 'a2c', 'muesli', got 'dqn'"),
+        (
+            "train x --preset paper",
+            "--preset must be one of 'default', 'popgym', 'bsuite', 'projected_dm_control', got 'paper'",
+        ),
         ("train x --preset bsuite", "not there for PPOConfig, which has: default, popgym"),
         ("train x --preset popgym --algorithm a2c", "not there for A2CConfig, which has: default, bsuite"),
         ("train x --num-steps 1.5", "expected a whole number such as 1_000_000 or 15e6, got '1.5'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,3 +106,32 @@ def test_log_prob_has_finite_gradients_at_saturation():
 def test_a_spec_that_no_head_serves_is_refused(spec):
     with pytest.raises(ValueError, match="action_spec must be one"):
         make_head(spec)
+
+
+@pytest.mark.parametrize("spec", DISCRETE_SPECS + CONTINUOUS_SPECS, ids=repr)
+def test_features_tell_actions_apart_and_stay_within_one(spec):
+    head = make_head(spec)
+    parameters = jax.random.normal(jax.random.key(0), (200, head.num_parameters))
+    raw = jax.vmap(head.sample)(parameters, jax.random.split(jax.random.key(1), 200)).raw
+    features = np.asarray(head.features(raw))
+    assert features.shape == (200, head.num_features)
+    assert (np.abs(features) <= 1).all()
+    if isinstance(head, DiscreteHead):
+        assert (features.sum(axis=-1) == len(head.num_values)).all()
+    assert len(np.unique(features, axis=0)) == len(np.unique(np.asarray(raw), axis=0))
+
+
+@pytest.mark.parametrize("spec", DISCRETE_SPECS, ids=repr)
+def test_all_raw_actions_are_listed_where_they_are_few(spec):
+    head = make_head(spec)
+    if np.prod(head.num_values) > 32:
+        assert head.all_raw is None
+        return
+    listed = {tuple(raw) for raw in head.all_raw.tolist()}
+    assert listed == set(itertools.product(*map(range, head.num_values)))
+    assert len(listed) == len(head.all_raw)
+
+
+@pytest.mark.parametrize("spec", CONTINUOUS_SPECS, ids=repr)
+def test_a_continuum_of_actions_is_not_listed(spec):
+    assert make_head(spec).all_raw is None
