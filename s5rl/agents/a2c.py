@@ -32,7 +32,7 @@ class A2CConfig(ActorCriticConfig):
 
     td_lambda: float = 0.9
 
-    def _check_algorithm(self) -> None:
+    def _check_actor_critic(self) -> None:
         check_number("td_lambda", self.td_lambda, 0, 1)
 
     @classmethod

@@ -17,7 +17,7 @@ from s5rl.validation import check_number
 
 
 @dataclasses.dataclass(frozen=True)
-class ActorCriticConfig(MemoryAgentConfig, abc.ABC):
+class ActorCriticConfig(MemoryAgentConfig):
     """Settings of every actor-critic, beside those of every algorithm.
 
     Attributes:
@@ -31,11 +31,15 @@ class ActorCriticConfig(MemoryAgentConfig, abc.ABC):
     entropy_cost: float = 0.0
     max_gradient_norm: float | None = None
 
-    def __post_init__(self) -> None:
+    def _check_algorithm(self) -> None:
         check_number("entropy_cost", self.entropy_cost, 0)
         if self.max_gradient_norm is not None:
             check_number("max_gradient_norm", self.max_gradient_norm, 0, above=True)
-        super().__post_init__()
+        self._check_actor_critic()
+
+    @abc.abstractmethod
+    def _check_actor_critic(self) -> None:
+        """Raises a ValueError if a setting of PPO's or A2C's own is out of its range."""
 
 
 class EvaluatedActions(NamedTuple):

@@ -24,7 +24,6 @@ from s5rl.losses import SecondMoment, live_slots, weighted_mean
 from s5rl.networks import ModelState, MuesliNetwork, TwoHotDistribution
 from s5rl.types import Array, Params, PRNGKey, PyTree, Trajectory
 
-
 _DEFAULTS = MuesliConfig()
 
 

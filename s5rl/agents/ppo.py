@@ -78,7 +78,7 @@ class PPOConfig(ActorCriticConfig):
     max_kl: float | None = None
     annealing_updates: int | None = None
 
-    def _check_algorithm(self) -> None:
+    def _check_actor_critic(self) -> None:
         check_positive(num_epochs=self.num_epochs, num_minibatches=self.num_minibatches)
         check_number("gae_lambda", self.gae_lambda, 0, 1)
         check_number("policy_clip", self.policy_clip, 0, above=True)
