@@ -8,7 +8,7 @@ from typing import final
 from s5rl.agents.memory_agent import MemoryAgentConfig
 from s5rl.validation import check_choice, check_number, check_positive
 
-BOOTSTRAPS = ("value", "action_values")
+BOOTSTRAPS = ("action_values", "value")
 
 
 @final
@@ -30,8 +30,9 @@ class MuesliConfig(MemoryAgentConfig):
       model_cost: weight of the model's policies: the auxiliary loss.
       reward_cost: weight of the model's rewards.
       retrace_lambda: decay of the trace of the returns.
-      bootstrap: what stands for the value of a state in the returns: the prior's "value", or the mean of the
-        model's "action_values" under the prior. The paper does not say which.
+      bootstrap: what stands for the value of a state in the returns: the mean of the model's "action_values"
+        under the prior, or the prior's "value". The paper does not say which. With "value", whatever the two
+        differ by adds up over the trace, which has kept small rewards from being learned.
       moment_decay: beta, of the running mean of squared errors that scales the advantages.
       moment_epsilon: what is added to that mean.
       num_bins: number of bins of values and rewards.
@@ -60,7 +61,7 @@ class MuesliConfig(MemoryAgentConfig):
     model_cost: float = 1.0
     reward_cost: float = 1.0
     retrace_lambda: float = 0.95
-    bootstrap: str = "value"
+    bootstrap: str = "action_values"
     moment_decay: float = 0.99
     moment_epsilon: float = 1e-12
     num_bins: int = 601

@@ -44,7 +44,8 @@ class TwoHotDistribution:
 
     def decode(self, logits: Array) -> Array:
         """Returns the scalars [...] of distributions [..., bins]."""
-        scalars: Array = self._pair.apply_inv(jax.nn.softmax(logits))
+        # rlax gives one scalar an axis of its own.
+        scalars: Array = self._pair.apply_inv(jax.nn.softmax(logits)).reshape(logits.shape[:-1])
         return scalars
 
     def cross_entropy(self, logits: Array, targets: Array) -> Array:
@@ -52,7 +53,7 @@ class TwoHotDistribution:
 
         No gradient flows through the targets.
         """
-        labels = jax.lax.stop_gradient(self._pair.apply(targets))
+        labels = jax.lax.stop_gradient(self._pair.apply(targets)).reshape(logits.shape)
         losses: Array = optax.softmax_cross_entropy(logits, labels)
         return losses
 

@@ -46,6 +46,12 @@ def test_cross_entropy_is_least_at_the_target_and_gives_it_no_gradient():
     assert jax.grad(MUZERO.cross_entropy, argnums=1)(best, target) == 0.0
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_any_leading_axes(shape):
+    logits, targets = jnp.zeros((*shape, 601)), jnp.ones(shape)
+    assert MUZERO.decode(logits).shape == MUZERO.cross_entropy(logits, targets).shape == shape
+
+
 @pytest.mark.parametrize(("num_bins", "max_value"), [(1, 2.0), (0, 2.0), (2.5, 2.0), (5, 0.0)])
 def test_a_support_that_is_none_is_refused(num_bins, max_value):
     with pytest.raises(ValueError, match=r"(num_bins|max_value) must"):

@@ -88,3 +88,23 @@ class Alternate(JaxEnvironment):
 
     def action_spec(self):
         return specs.DiscreteArray(2)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Aim(JaxEnvironment):
+    """One step; +-1 is seen, and the reward is 1 - (a - +-1/2)^2 for a continuous action."""
+
+    def reset(self, key):
+        sign = jax.random.rademacher(key, (), float)
+        return sign, restart(sign[None])
+
+    def step(self, state, action):
+        reward = 1.0 - jnp.square(action[0] - 0.5 * state)
+        return state, next_timestep(reward, state[None], terminated=True)
+
+    def observation_spec(self):
+        return specs.Array((1,), np.float32)
+
+    def action_spec(self):
+        return specs.BoundedArray((1,), np.float32, -1.0, 1.0)

@@ -14,6 +14,7 @@ from diagnostics import (
     DISCOUNTING,
     OBSERVED_ACTION,
     OBSERVED_VALUE,
+    Aim,
     Alternate,
     KnownValues,
 )
@@ -23,6 +24,7 @@ from s5rl.envs import MemoryChain
 from s5rl.training import evaluate, train
 
 ENVIRONMENT = KnownValues()
+NUM_STEPS = {"a2c": 2000 * 64, "ppo": 2000 * 64, "muesli": 1000 * 64}
 
 over_algorithms = pytest.mark.parametrize("algorithm", sorted(SMALL_CONFIGS))
 over_cores = pytest.mark.parametrize("core", LEARNING_CORES.values(), ids=LEARNING_CORES.keys())
@@ -37,7 +39,7 @@ def trained(request):
     """The result of an algorithm around a core on the four diagnostics at once."""
     algorithm, core = request.param
     agent = small_agent(algorithm, LEARNING_CORES[core], discount=0.5)
-    return train(agent, ENVIRONMENT, 2000 * 64, progress=False)
+    return train(agent, ENVIRONMENT, NUM_STEPS[algorithm], progress=False)
 
 
 def play(result, task, sign=1.0, num_steps=1):
@@ -92,10 +94,22 @@ def test_without_memory_the_previous_action_has_to_be_observed(algorithm, is_obs
 @over_cores
 def test_a_cue_over_several_steps_needs_memory(algorithm, core):
     environment = MemoryChain(4)
-    result = train(small_agent(algorithm, core), environment, 1500 * 64)
+    result = train(small_agent(algorithm, core), environment, NUM_STEPS[algorithm] * 3 // 4)
     evaluation = evaluate(result.agent, result.agent.acting_params(result.state), environment, 200)
     accuracy = (evaluation.episode_returns.mean() + 1) / 2
     if isinstance(core, FeedForwardCore):
         assert accuracy < 0.65
     else:
         assert accuracy > 0.95
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "core"),
+    [("a2c", "gru"), ("ppo", "gru"), *product(["muesli"], LEARNING_CORES)],
+)
+def test_a_continuous_action_that_depends_on_the_observation(algorithm, core):
+    environment = Aim()
+    agent = small_agent(algorithm, LEARNING_CORES[core], unroll_length=8)
+    result = train(agent, environment, 500 * 64, progress=False)
+    evaluation = evaluate(result.agent, result.agent.acting_params(result.state), environment, 100)
+    assert evaluation.episode_returns.min() > 0.9  # the best action alone brings 1, no action at all 0.75
