@@ -34,9 +34,7 @@ def muesli(core=SMALL, **settings):
 @functools.cache
 def window():
     """An agent with an LSTM, parameters, others that act, and what was done amid episodes by a third one."""
-    agent = muesli(
-        LSTMCore(8), model_unroll_length=LENGTH, bootstrap="value", num_envs=4, unroll_length=8
-    )
+    agent = muesli(LSTMCore(8), model_unroll_length=LENGTH, bootstrap="value", num_envs=4, unroll_length=8)
     trajectory = amid_episodes(subject_of("muesli", LSTMCore(8), **OBSERVED))
     # Far enough from each other and from the uniform policy for ratios, distances and clips to matter.
     params, target_params = (
