@@ -18,6 +18,7 @@ from s5rl.types import Action
 from s5rl.validation import check_number
 
 MAX_SEED = 2**32 - 1
+NO_RENDERER = "disable"
 
 
 def make_dm_control(task: str, *, seed: int = 0) -> DmControl:
@@ -51,7 +52,11 @@ def load_task(task: str, seed: int) -> Any:
         raise unknown_name("task of dm_control", task, known, domains)
     check_number("seed", seed, 0, MAX_SEED)
     domain, _, name = task.partition("/")
-    return suite.load(domain, name, task_kwargs={"random": seed})
+    environment = suite.load(domain, name, task_kwargs={"random": seed})
+    if environment.physics.model.nhfield and os.environ["MUJOCO_GL"] == NO_RENDERER:
+        # quadruped/escape asks for a renderer at each reset, and does without one where there is none.
+        environment.physics._make_rendering_contexts = lambda: None
+    return environment
 
 
 def check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -67,7 +72,7 @@ def check_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
 
 def _suite() -> ModuleType:
     # Before the import, which looks for a display otherwise.
-    os.environ.setdefault("MUJOCO_GL", "disable")
+    os.environ.setdefault("MUJOCO_GL", NO_RENDERER)
     try:
         from dm_control import suite
     except ImportError as error:
@@ -90,20 +95,15 @@ class DmControlState(NamedTuple):
 
     physics: np.ndarray
     """float64 [P]: MuJoCo's mjSTATE_INTEGRATION, the guess from which its solver starts included."""
-    model: tuple[np.ndarray, ...]
-    """What some task draws anew for each episode or each environment; see `DRAWN_FIELDS`."""
+    model: np.ndarray
+    """float64 [M]: the `DRAWN_FIELDS` of the model, one after the other."""
     random_key: np.ndarray
     """uint32 [624]: of the task's RandomState."""
-    random_position: np.ndarray
-    """int64 []."""
-    has_gauss: np.ndarray
-    """int64 []: whether the RandomState keeps a normal number for its next call."""
     gauss: np.ndarray
-    """float64 []: that number."""
-    num_steps: np.ndarray
-    """int64 []: steps of the episode."""
-    needs_reset: np.ndarray
-    """bool []: whether the next step begins an episode."""
+    """float64 []: a normal number that the RandomState keeps for its next call."""
+    counters: np.ndarray
+    """int64 [4]: the RandomState's position, whether it keeps a number, the steps of the episode, and whether
+    the next step begins an episode."""
 
 
 @final
@@ -172,13 +172,16 @@ class DmControl(dm_env.Environment):
         random = environment.task.random.get_state(legacy=False)
         return DmControlState(
             physics=state,
-            model=tuple(np.array(getattr(model, field)) for field in DRAWN_FIELDS),
+            model=np.concatenate([np.ravel(getattr(model, field)) for field in DRAWN_FIELDS], dtype=float),
             random_key=np.array(random["state"]["key"], np.uint32),
-            random_position=np.array(random["state"]["pos"], np.int64),
-            has_gauss=np.array(random["has_gauss"], np.int64),
             gauss=np.array(random["gauss"], np.float64),
-            num_steps=np.array(environment._step_count, np.int64),
-            needs_reset=np.array(environment._reset_next_step),
+            counters=np.array(
+                (
+                    *(random["state"]["pos"], random["has_gauss"]),
+                    *(environment._step_count, environment._reset_next_step),
+                ),
+                np.int64,
+            ),
         )
 
     def set_state(self, state: DmControlState) -> None:
@@ -189,29 +192,29 @@ class DmControl(dm_env.Environment):
         """
         import mujoco
 
-        like = self.get_state()
-        state = DmControlState(*state)
-        if [np.shape(leaf) for leaf in _leaves(state)] != [leaf.shape for leaf in _leaves(like)]:
+        if [np.shape(leaf) for leaf in state] != [leaf.shape for leaf in self.get_state()]:
             raise ValueError(f"state must be that of {self._task}, from get_state().")
-        physics, environment = self._environment.physics, self._environment
-        model, data = physics.model.ptr, physics.data.ptr
-        for field, value in zip(DRAWN_FIELDS, state.model, strict=True):
-            getattr(model, field)[:] = value
-        mujoco.mj_setState(
-            model, data, np.array(state.physics, np.float64), mujoco.mjtState.mjSTATE_INTEGRATION
-        )
+        state = DmControlState(*(np.asarray(leaf) for leaf in state))
+        position, has_gauss, num_steps, needs_reset = state.counters.tolist()
+        environment = self._environment
+        model, data = environment.physics.model.ptr, environment.physics.data.ptr
+        start = 0
+        for field in DRAWN_FIELDS:
+            values = getattr(model, field)
+            values[...] = state.model[start : start + values.size].reshape(values.shape)
+            start += values.size
+        mujoco.mj_setState(model, data, state.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
         # What dm_control's step expects to be up to date; mj_forward would change the solver's first guess.
         mujoco.mj_step1(model, data)
         environment.task.random.set_state(
             {
                 "bit_generator": "MT19937",
-                "state": {"key": np.asarray(state.random_key), "pos": int(state.random_position)},
-                "has_gauss": int(state.has_gauss),
+                "state": {"key": state.random_key, "pos": position},
+                "has_gauss": has_gauss,
                 "gauss": float(state.gauss),
             }
         )
-        environment._step_count = int(state.num_steps)
-        environment._reset_next_step = bool(state.needs_reset)
+        environment._step_count, environment._reset_next_step = num_steps, bool(needs_reset)
 
     def close(self) -> None:
         """Frees the physics."""
@@ -219,9 +222,7 @@ class DmControl(dm_env.Environment):
 
     def _flat(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         reward = None if timestep.reward is None else float(timestep.reward)
-        return timestep._replace(
-            observation=flatten(timestep.observation).astype(np.float32), reward=reward
-        )
+        return timestep._replace(observation=flatten(timestep.observation).astype(np.float32), reward=reward)
 
     def _diverge(self, reason: object) -> dm_env.TimeStep:
         warn_of_divergence(self._task, reason)
@@ -229,13 +230,8 @@ class DmControl(dm_env.Environment):
         return dm_env.termination(0.0, np.zeros(self._observation_spec.shape, np.float32))
 
 
-def _leaves(state: DmControlState) -> list[Any]:
-    return [*state.model, *(leaf for leaf in state if not isinstance(leaf, tuple))]
-
-
 DRAWN_FIELDS = (
-    *("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "geom_rgba", "geom_friction"),
-    *("site_pos", "site_size", "site_rgba", "mat_rgba", "light_pos", "hfield_data"),
-    *("jnt_stiffness", "dof_damping", "wrap_prm"),
+    *("body_pos", "body_quat", "geom_pos", "geom_size", "geom_rgba", "site_pos", "site_size", "site_rgba"),
+    *("light_pos", "hfield_data", "jnt_stiffness", "dof_damping", "wrap_prm"),
 )
-"""The fields of the model that some task of the suite draws; `tests/envs/test_dm_control.py` tries them all."""
+"""The fields of the model that some task of the suite draws."""

@@ -126,7 +126,7 @@ class ProjectedDmControlBatch(BatchedEnvironment):
             going = np.flatnonzero(~dead & (rows.task == index))
             if going.size:
                 self._step_task(task, going, actions[going], (observation, reward, discount))
-        for row in np.flatnonzero(dead):
+        for row in np.flatnonzero(dead).tolist():
             observation[row] = self._begin(row)
         float_dtype = jnp.result_type(float)
         return dm_env.TimeStep(
@@ -213,8 +213,8 @@ class ProjectedDmControlBatch(BatchedEnvironment):
         """Begins the next episode of a row; returns what it shows."""
         rows, settings = self._rows, self._settings
         sizes = [task.sizes for task in self._tasks]
-        episode = draw_episode(settings, sizes, self._seed, int(row), int(rows.num_episodes[row]))
-        inner = self._tasks[episode.task].reset(int(row), episode.task_seed)
+        episode = draw_episode(settings, sizes, self._seed, row, int(rows.num_episodes[row]))
+        inner = self._tasks[episode.task].reset(row, episode.task_seed)
         rows.task[row] = episode.task
         rows.step_type[row] = StepType.FIRST
         rows.num_steps[row] = 0
@@ -231,7 +231,8 @@ class ProjectedDmControlBatch(BatchedEnvironment):
     def _show(
         self, matrix: np.ndarray, inner: np.ndarray, reward: Any, done: Any, previous_action: np.ndarray
     ) -> np.ndarray:
-        shown = observe(matrix, inner.astype(np.float64), reward, done, np)
+        # Rounded as DmControl rounds it.
+        shown = observe(matrix, inner.astype(np.float32).astype(np.float64), reward, done, np)
         if self._settings.previous_action:
             shown = np.concatenate([shown, previous_action], axis=-1)
         return shown

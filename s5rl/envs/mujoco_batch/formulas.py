@@ -153,7 +153,12 @@ def _finger(model: Any, *, turn: bool) -> Formulas:
     def basic(fields: Fields) -> list[np.ndarray]:
         data = fields["sensordata"]
         # The touch is that of the last substep, one before the rest; so it is in dm_control.
-        return [data[:, joints], data[:, tip] - data[:, spinner], data[:, velocities], np.log1p(data[:, touches])]
+        return [
+            data[:, joints],
+            data[:, tip] - data[:, spinner],
+            data[:, velocities],
+            np.log1p(data[:, touches]),
+        ]
 
     def target_position(fields: Fields) -> np.ndarray:
         return fields["sensordata"][:, target] - fields["sensordata"][:, spinner]
@@ -186,7 +191,6 @@ def _position_and_velocity(fields: Fields) -> np.ndarray:
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vectors, axis=1)
-
 
 
 def _tolerance() -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import dm_env
 import numpy as np
@@ -67,7 +67,7 @@ class TaskBatch:
           seed: of the initial state and of what the task draws.
 
         Returns:
-          The observation, float32 [E].
+          The observation, float64 [E].
         """
         import mujoco
 
@@ -77,7 +77,7 @@ class TaskBatch:
         mujoco.mj_getState(model, data, self._batch.state[row], mujoco.mjtState.mjSTATE_INTEGRATION)
         for name, values in self._drawn.items():
             values[row] = getattr(model, name)
-        return flatten(timestep.observation).astype(np.float32)
+        return flatten(timestep.observation)
 
     def step(self, rows: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Acts once in some rows.
@@ -87,15 +87,15 @@ class TaskBatch:
           actions: [n, A] within the bounds.
 
         Returns:
-          Observations float32 [n, E], rewards float64 [n], and bool [n] where the physics diverged, with
-          zeros for the others.
+          Observations float64 [n, E], rewards float64 [n], and bool [n] where the physics diverged; the other
+          two are 0 there.
         """
         self._fields["ctrl"][rows] = actions
         warnings = self._batch.warning
         warnings[rows] = 0
         self._batch.step(rows, self._num_substeps, self._stage)
         fields = {name: values[rows] for name, values in self._fields.items()}
-        observation = self._formulas.observation(fields).astype(np.float32)
+        observation = self._formulas.observation(fields)
         reward = self._formulas.reward(fields)
         diverged = warnings[rows, :, 1].any(axis=1)
         diverged |= ~(np.isfinite(observation).all(axis=1) & np.isfinite(reward))
@@ -116,7 +116,5 @@ class TaskBatch:
             values[...] = stored
 
     def close(self) -> None:
-        """Frees the physics."""
+        """Frees the environment in which episodes begin."""
         self._environment.close()
-        self._fields, self._drawn = {}, {}
-        self._batch: Any = None

@@ -16,6 +16,8 @@ from s5rl.envs.base import EnvironmentState, JaxEnvironment
 from s5rl.envs.projected.projections import ProjectionSettings, observe, project
 from s5rl.types import Action, Array, PRNGKey, restart
 
+DEFAULT_SETTINGS = ProjectionSettings()
+
 
 class ProjectedState(NamedTuple):
     """State of one episode."""
@@ -47,7 +49,7 @@ class ProjectedEnvironment(JaxEnvironment):
     """
 
     environments: tuple[JaxEnvironment, ...]
-    settings: ProjectionSettings = ProjectionSettings()
+    settings: ProjectionSettings = DEFAULT_SETTINGS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,9 +71,7 @@ class ProjectedEnvironment(JaxEnvironment):
         matrices = jax.lax.switch(task, [self._drawer(i) for i in range(count)], matrix_key)
         state = ProjectedState(inner, task, *matrices)
         firsts = [
-            lambda i=i: observe(
-                self._observation_matrix(state, i), timesteps[i].observation, 0.0, False, jnp
-            )
+            lambda i=i: observe(self._observation_matrix(state, i), timesteps[i].observation, 0.0, False, jnp)
             for i in range(count)
         ]
         previous = jnp.zeros(self.settings.action_size, jnp.float32)

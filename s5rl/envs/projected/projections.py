@@ -1,7 +1,7 @@
 """Random projections of observations and actions: the mathematics, for numpy and JAX alike.
 
-Algorithm 1 of Lu et al. 2023 (https://arxiv.org/abs/2303.03982): at every reset a task, M_o and M_a are drawn, and
-then
+Algorithm 1 of Lu et al. 2023 (https://arxiv.org/abs/2303.03982). At each reset a task, M_o and M_a are drawn,
+and then
 
     o'' = [M_o o, reward, done],      a = M_a a',      a' in [-1, 1]^A
 
