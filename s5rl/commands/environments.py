@@ -9,7 +9,7 @@ from typing import Any
 import dm_env
 import numpy as np
 
-from s5rl.envs import JaxEnvironment, make_environment
+from s5rl.envs import BatchedEnvironment, JaxEnvironment, make_environment
 
 TRAINING, PERIODIC_EVALUATION, EVALUATION = range(3)
 """What environments on the host are for: each has random numbers of its own."""
@@ -41,8 +41,8 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 
 def make_named(
     name: str, options: Sequence[str], *, num_envs: int, seed: int, purpose: int, num_updates: int = 0
-) -> JaxEnvironment | list[dm_env.Environment]:
-    """Returns a JaxEnvironment, or several equal environments on the host with different seeds.
+) -> JaxEnvironment | BatchedEnvironment | list[dm_env.Environment]:
+    """Returns a JaxEnvironment, or several environments on the host: a batch, or a list with different seeds.
 
     Args:
       name: that `make_environment` knows.
@@ -62,6 +62,9 @@ def make_named(
         if isinstance(environment, JaxEnvironment):
             return environment
         seeds = np.random.SeedSequence((seed, purpose, num_updates)).generate_state(num_envs).tolist()
+        if isinstance(environment, BatchedEnvironment):
+            environment.close()
+            return make_environment(name, num_envs=num_envs, seed=seeds[0], **arguments)
         return [make_environment(name, seed=each, **arguments) for each in seeds]
     except TypeError as error:
         raise ValueError(f"{name} cannot be made with the options {arguments}: {error}") from error

@@ -18,13 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from s5rl.commands.console import refuse
-from s5rl.envs import JaxEnvironment, MemoryChain, environment_names, make_environment
+from s5rl.envs import BatchedEnvironment, JaxEnvironment, MemoryChain, environment_names, make_environment
 from s5rl.envs.popgym import PopgymEnvironment
 from s5rl.types import Action, Specs
 
 MEMORY_CHAIN = MemoryChain(memory_length=10)
 """What is shown as memory_chain."""
 MAX_SEED = 2**32 - 1
+PROJECTED = "projected_dm_control"
+SEEDED = ("dm_control", PROJECTED)
+"""The families on the host that begin with the seed they are given; bsuite has its own."""
 INDENT = "    "
 """Before the lines of pictures and matrices."""
 
@@ -53,7 +56,8 @@ def envs(
     if num_steps < 1:
         return refuse(f"--num-steps must be at least 1, got {num_steps}.")
     try:
-        environment = MEMORY_CHAIN if name == "memory_chain" else make_environment(name)
+        options = {"seed": seed} if name.partition("/")[0] in SEEDED else {}
+        environment = MEMORY_CHAIN if name == "memory_chain" else make_environment(name, **options)
     except ImportError as error:
         return refuse(str(error))
     except ValueError as error:
@@ -72,11 +76,15 @@ def _listing() -> RenderableType:
     table.add_column("action")
     table.add_column("steps", justify="right")
     experiments: Counter[str] = Counter()
+    tasks: dict[str, list[str]] = {}
     for name in environment_names():
         family, _, member = name.partition("/")
         if family == "bsuite":
             experiments[member.partition("/")[0]] += 1
-        else:
+        elif family == "dm_control":
+            domain, _, task = member.partition("/")
+            tasks.setdefault(domain, []).append(task)
+        elif family != PROJECTED:
             environment: Any = MEMORY_CHAIN if name == "memory_chain" else make_environment(name)
             specs_ = (describe(environment.observation_spec()), describe(environment.action_spec()))
             table.add_row(name, *specs_, str(_longest_episode(environment)))
@@ -95,8 +103,23 @@ def _listing() -> RenderableType:
         else "bsuite/ is not installed: pip install 's5rl[bsuite]'",
         *(f"  {line}" for line in bsuite),
         "",
+        *_dm_control_shown(tasks),
+        "",
         "Watch one: s5rl envs popgym/MineSweeperEasy",
     )
+
+
+def _dm_control_shown(tasks: dict[str, list[str]]) -> Iterator[RenderableType]:
+    """Yields the lines about dm_control, of which the tasks are sorted by domain."""
+    if not tasks:
+        yield "dm_control/ is not installed: pip install 's5rl[dm_control]'"
+        return
+    yield "DeepMind's control suite, such as dm_control/cartpole/swingup:"
+    for domain, names in tasks.items():
+        yield Padding(Text(f"{domain}/ {', '.join(names)}"), (0, 0, 0, 2), expand=False)
+    yield ""
+    yield f"{PROJECTED}/train and /test: every episode another of its tasks,"
+    yield "behind other random projections."
 
 
 def _longest_episode(environment: PopgymEnvironment | MemoryChain) -> int:
@@ -133,14 +156,23 @@ class _Moment(NamedTuple):
 
 
 def _show_episode(
-    console: Console, name: str, environment: JaxEnvironment | dm_env.Environment, seed: int, num_steps: int
+    console: Console,
+    name: str,
+    environment: JaxEnvironment | BatchedEnvironment | dm_env.Environment,
+    seed: int,
+    num_steps: int,
 ) -> None:
     console.print(f"{name}: {environment}" if isinstance(environment, JaxEnvironment) else name)
     console.print(f"observation: {describe(environment.observation_spec())}", soft_wrap=True)
     console.print(f"action: {describe(environment.action_spec())}, here chosen at random\n", soft_wrap=True)
-    play = _play_jax if isinstance(environment, JaxEnvironment) else _play_dm_env
+    if isinstance(environment, JaxEnvironment):
+        moments = _play_jax(environment, seed)
+    elif isinstance(environment, BatchedEnvironment):
+        moments = _play_batch(environment, seed)
+    else:
+        moments = _play_dm_env(environment, seed)
     episode_return, step = 0.0, 0
-    for step, moment in enumerate(play(environment, seed)):
+    for step, moment in enumerate(moments):
         if moment.action is not None:
             episode_return += float(moment.timestep.reward)
         if step <= num_steps:
@@ -171,6 +203,21 @@ def _play_dm_env(environment: dm_env.Environment, seed: int) -> Iterator[_Moment
     while not timestep.last():
         action = _random_action(action_spec, rng)
         timestep = environment.step(action)
+        yield _Moment(action, timestep, "")
+
+
+def _play_batch(environment: BatchedEnvironment, seed: int) -> Iterator[_Moment]:
+    """Plays the only row of a batch."""
+
+    def row(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        return jax.tree.map(lambda leaf: leaf[0], timestep)
+
+    rng, action_spec = np.random.default_rng(seed), environment.action_spec()
+    timestep = row(environment.reset())
+    yield _Moment(None, timestep, "")
+    while not timestep.last():
+        action = _random_action(action_spec, rng)
+        timestep = row(environment.step(jax.tree.map(lambda leaf: leaf[None], action)))
         yield _Moment(action, timestep, "")
 
 

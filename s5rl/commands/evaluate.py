@@ -15,7 +15,7 @@ from s5rl.commands.environments import EVALUATION, make_named
 from s5rl.commands.settings import read_settings
 from s5rl.commands.summary import spread
 from s5rl.description import rebuild
-from s5rl.envs import JaxEnvironment
+from s5rl.envs import BatchedEnvironment, JaxEnvironment
 from s5rl.training import RunDirectoryError
 from s5rl.training import evaluate as evaluate_agent
 from s5rl.training.run_directory import read_run
@@ -69,7 +69,7 @@ def _environment(
     options: tuple[str, ...],
     num_copies: int,
     seed: int,
-) -> JaxEnvironment | list[dm_env.Environment]:
+) -> JaxEnvironment | BatchedEnvironment | list[dm_env.Environment]:
     """Returns the environment that was asked for, or that of the run."""
     settings = read_settings(directory)
     if settings is not None:

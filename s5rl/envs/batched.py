@@ -114,7 +114,7 @@ class DmEnvBatch(BatchedEnvironment):
         Raises:
           TypeError: a dtype does not fit the action spec.
           ValueError: a shape does not fit the action spec and the number of rows, or a value is out of
-            bounds.
+            bounds; the message names the row.
         """
         actions = jax.tree.map(np.asarray, actions)
         for leaf in jax.tree.leaves(actions):
@@ -122,10 +122,7 @@ class DmEnvBatch(BatchedEnvironment):
                 raise ValueError(
                     f"actions must have a leading axis of {self.num_envs} rows, got shape {leaf.shape}."
                 )
-        rows = [
-            to_action(self._action_spec, jax.tree.map(lambda leaf, i=i: leaf[i], actions))
-            for i in range(self.num_envs)
-        ]
+        rows = [self._row(actions, i) for i in range(self.num_envs)]
         return self._stack(
             [environment.step(row) for environment, row in zip(self._environments, rows, strict=True)]
         )
@@ -161,6 +158,12 @@ class DmEnvBatch(BatchedEnvironment):
         """Closes every environment."""
         for environment in self._environments:
             environment.close()
+
+    def _row(self, actions: Action, row: int) -> Any:
+        try:
+            return to_action(self._action_spec, jax.tree.map(lambda leaf: leaf[row], actions))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"row {row}: {error}") from error
 
     def _stack(self, timesteps: list[dm_env.TimeStep]) -> dm_env.TimeStep:
         rows = [from_dm_env(timestep, self._observation_spec) for timestep in timesteps]
