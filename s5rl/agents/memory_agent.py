@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import dm_env
 import jax
 import jax.numpy as jnp
+import optax
 
 from s5rl.agents.base import Agent, UnboundAgentError, key_for_each_row
 from s5rl.cores import RecurrentCore
@@ -193,6 +194,13 @@ class MemoryAgent(Agent):
         agent = dataclasses.replace(self, environment_spec=environment_spec)
         jax.eval_shape(agent.init, jax.random.key(0))  # a spec or torso that does not fit is found here
         return agent
+
+
+def annealed(learning_rate: float, num_gradient_steps: int | None) -> optax.ScalarOrSchedule:
+    """Returns a learning rate that falls linearly to 0 over so many gradient steps; None keeps it."""
+    if num_gradient_steps is None:
+        return learning_rate
+    return optax.linear_schedule(learning_rate, 0.0, num_gradient_steps)
 
 
 def clear_dead_slots(raw_action: Array, timesteps: dm_env.TimeStep) -> Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from s5rl.agents.base import AgentState
-from s5rl.agents.memory_agent import MemoryAgent
+from s5rl.agents.memory_agent import MemoryAgent, annealed
 from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.muesli_replay import add_to_replay, init_replay, mix_with_replay
 from s5rl.agents.muesli_sequences import MuesliSequences
@@ -219,8 +219,11 @@ class MuesliAgent(MemoryAgent):
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         config = self.config
+        num_updates, steps = config.annealing_updates, config.num_epochs * config.num_minibatches
         optimizer = optax.chain(
-            optax.scale_by_adam(), optax.clip(config.max_update), optax.scale(-config.learning_rate)
+            optax.scale_by_adam(),
+            optax.clip(config.max_update),
+            optax.scale_by_learning_rate(annealed(config.learning_rate, num_updates and num_updates * steps)),
         )
         # As one vector: the many small updates of a tree are slow to run and slower to compile.
         return optax.flatten(optimizer)

@@ -39,6 +39,8 @@ class MuesliConfig(MemoryAgentConfig):
       max_value: h-value of the last bin: MuZero's 300 stands for 87000. Where returns are known to be small,
         fewer bins over a smaller range are as exact and cheaper.
       max_update: each element of an update is clipped to it, before the learning rate.
+      annealing_updates: the learning rate falls linearly to 0 over the gradient steps of so many updates;
+        None keeps it.
       replay_fraction: share of replayed sequences in a minibatch; above 0 it needs the extra `s5rl[replay]`.
       replay_capacity: number of rows that the replay holds.
 
@@ -67,6 +69,7 @@ class MuesliConfig(MemoryAgentConfig):
     num_bins: int = 601
     max_value: float = 300.0
     max_update: float = 1.0
+    annealing_updates: int | None = None
     replay_fraction: float = 0.0
     replay_capacity: int = 1024
 
@@ -86,6 +89,8 @@ class MuesliConfig(MemoryAgentConfig):
             check_number(name, getattr(self, name), 0, above=True)
         for name in ("cmpo_cost", "model_cost", "reward_cost"):
             check_number(name, getattr(self, name), 0)
+        if self.annealing_updates is not None:
+            check_positive(annealing_updates=self.annealing_updates)
         check_choice("bootstrap", self.bootstrap, BOOTSTRAPS)
         check_number("replay_fraction", self.replay_fraction, 0, 0.99)
         if self.moment_decay == 1:

@@ -13,6 +13,7 @@ import optax
 
 from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
+from s5rl.agents.memory_agent import annealed
 from s5rl.agents.sequences import Sequences, cut, join, minibatch_rows, split, take_rows
 from s5rl.compat import global_norm
 from s5rl.losses import (
@@ -345,7 +346,5 @@ class PPOAgent(ActorCriticAgent):
     @property
     def _learning_rate(self) -> optax.ScalarOrSchedule:
         config = self.config
-        if config.annealing_updates is None:
-            return config.learning_rate
-        num_steps = config.annealing_updates * config.num_epochs * config.num_minibatches
-        return optax.linear_schedule(config.learning_rate, 0.0, num_steps)
+        num_updates, steps = config.annealing_updates, config.num_epochs * config.num_minibatches
+        return annealed(config.learning_rate, num_updates and num_updates * steps)

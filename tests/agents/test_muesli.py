@@ -237,6 +237,21 @@ def test_an_update_takes_a_step_for_each_minibatch_of_each_epoch():
     np.testing.assert_allclose(after.carry.error_moment.decay_product, 0.99**6, rtol=1e-5)
 
 
+def test_the_learning_rate_falls_to_zero():
+    _, _, after_one, _ = learned(num_minibatches=1, num_epochs=2, annealing_updates=1)
+    _, _, kept, _ = learned(num_minibatches=1, num_epochs=2)
+    count = next(leaf for leaf in jax.tree.leaves(after_one.opt_state) if leaf.dtype == jnp.int32)
+    assert count == 2
+    agent = muesli(num_envs=4, unroll_length=8, num_minibatches=1, num_epochs=2, annealing_updates=1)
+    trajectory = window()[3]._replace(initial_state=memory_of(agent))
+    after_two, _ = jax.jit(agent.update)(after_one, trajectory, KEY)
+    jax.tree.map(np.testing.assert_array_equal, after_two.params, after_one.params)
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(kept.params), jax.tree.leaves(after_one.params), strict=True)
+    )
+
+
 REPLAY = {"replay_fraction": 0.5, "replay_capacity": 8, "num_minibatches": 2}
 
 
@@ -300,6 +315,7 @@ def test_settings_are_checked():
         ("model_cost", -1.0),
         ("bootstrap", "none"),
         ("max_update", 0.0),
+        ("annealing_updates", 0),
         ("replay_fraction", 1.0),
         ("replay_capacity", 0),
     ]:

@@ -1,4 +1,4 @@
-"""Two of POPGym's tasks: balancing from positions alone, by PPO and Muesli, and repeating what was seen before.
+"""Two of POPGym's tasks, by PPO: balancing from positions alone, by Muesli too, and repeating what was seen.
 
 A memoryless core with the same settings fails both, however long it trains.
 """
@@ -50,6 +50,7 @@ def config(environment_name: str, num_steps: int) -> PPOConfig:
 
 MUESLI = MuesliConfig(
     learning_rate=1e-3,
+    annealing_updates=-(-STEPS // (32 * 64)),
     discount=0.99,
     num_envs=32,
     unroll_length=64,
