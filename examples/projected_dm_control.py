@@ -1,10 +1,10 @@
 """Meta-learning on DMControl: every episode another task behind other projections, found out in context.
 
 The third experiment of the paper (Lu et al. 2023, sections 3.2 and 4.3, Algorithm 1, Table 5), with Muesli.
-The default is small: one task, small memories, some minutes for each on two cores. `--paper` is the setting of
-the paper, 2e9 steps on six tasks, which needs many machines. Every memory is evaluated on each training task and
-on each task of `--held-out`, with fresh projections in every episode, beside random actions. A run that is
-stopped goes on when it is called again.
+The default is small: one task, small memories, some minutes for each on two cores. `--paper` is the setting
+of the paper, 2e9 steps on six tasks, which needs many machines. Every memory is evaluated on each training
+task and on each task of `--held-out`, with fresh projections in every episode, beside random actions. A run
+that is stopped goes on when it is called again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from s5rl import FeedForwardCore, LSTMCore, MuesliConfig, RecurrentCore, ResettableS5Core, make_agent, train
-from s5rl.envs import make_environment
+from s5rl.envs.mujoco_batch import ProjectedDmControlBatch
 from s5rl.envs.projected import HELD_OUT_TASKS, TRAINING_TASKS
 from s5rl.plots import Curve, Panel, plot_panels
 from s5rl.training import InContextEvaluation, evaluate_in_context, evaluate_random
@@ -173,11 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"wrote {settings.directory}/curves.png and quarters.png", highlight=False, soft_wrap=True)
 
 
-def evaluation_environment(task: str, num_episodes: int):  # noqa: ANN201
+def evaluation_environment(task: str, num_episodes: int) -> ProjectedDmControlBatch:
     """Returns a task behind fresh projections, others than those of training."""
-    return make_environment(
-        "projected_dm_control", tasks=(task,), num_envs=num_episodes, seed=EVALUATION_SEED
-    )
+    return ProjectedDmControlBatch((task,), num_envs=num_episodes, seed=EVALUATION_SEED)
 
 
 def run(name: str, tasks: list[tuple[str, str]], settings: Settings, evaluations: Evaluations) -> None:
@@ -189,9 +187,7 @@ def run(name: str, tasks: list[tuple[str, str]], settings: Settings, evaluations
         num_steps = round(settings.num_steps * part / settings.num_evaluations)
         if evaluations.has(name, num_steps):
             continue
-        environment = make_environment(
-            "projected_dm_control", tasks=settings.tasks, num_envs=config.num_envs, seed=settings.seed
-        )
+        environment = ProjectedDmControlBatch(settings.tasks, num_envs=config.num_envs, seed=settings.seed)
         result = train(agent, environment, num_steps, seed=settings.seed, directory=settings.directory / name)
         params = result.agent.acting_params(result.state)
         results = {

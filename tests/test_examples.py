@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from s5rl import PPOConfig, ResettableS5Core
+from s5rl import FeedForwardCore, LSTMCore, MuesliConfig, PPOConfig, ResettableS5Core
 
 ROOT = Path(__file__).parent.parent
 OWN_CORE = f"{ROOT / 'examples' / 'my_core.py'}:MyCore"
@@ -380,3 +380,57 @@ def test_popgym_ppo_has_the_setting_of_the_paper(monkeypatch):
     with pytest.raises(InterruptedError):
         example.main(["--paper"])
     assert calls == [(ResettableS5Core.popgym(), PPOConfig.popgym(), 15_000_000, 8)]
+
+
+@pytest.fixture
+def projected():
+    return importlib.import_module("projected_dm_control")
+
+
+@pytest.fixture
+def tiny_projected(projected, monkeypatch):
+    config = MuesliConfig(
+        num_envs=2, unroll_length=4, torso_sizes=(4,), model_size=4, num_bins=5, num_samples=2
+    )
+    monkeypatch.setattr(projected, "small_config", lambda: config)
+    cores = {"s5": ResettableS5Core(4, 4, 1), "lstm": LSTMCore(4), "feed_forward": FeedForwardCore((4,))}
+    monkeypatch.setattr(projected, "SMALL_CORES", cores)
+    return projected
+
+
+def test_projected_dm_control_writes_evaluations_and_plots(tiny_projected, tmp_path, capsys):
+    words = "--num-steps 16 --num-evaluations 2 --num-episodes 2 --cores s5 --held-out pendulum/swingup"
+    arguments = [*words.split(), "--directory", str(tmp_path)]
+    tiny_projected.main(arguments)
+    evaluations = tiny_projected.Evaluations(tmp_path / "evaluations.csv")
+    keys = [(row["core"], int(row["steps"]), row["task"], row["split"]) for row in evaluations.rows]
+    tasks = [("cartpole/swingup", "train"), ("pendulum/swingup", "test")]
+    assert keys == [
+        (core, steps, *task) for core, steps in [("random", 0), ("s5", 8), ("s5", 16)] for task in tasks
+    ]
+    for row in evaluations.rows:
+        parts = [float(row[f"part_{i}"]) for i in range(1, 5)]
+        np.testing.assert_allclose(sum(parts), float(row["return"]), rtol=1e-5)
+    for name in ("curves.png", "quarters.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert "pendulum/swingup" in capsys.readouterr().out
+    # A second call trains and evaluates nothing again.
+    before = (tmp_path / "evaluations.csv").read_bytes()
+    tiny_projected.main(arguments)
+    assert (tmp_path / "evaluations.csv").read_bytes() == before
+
+
+def test_projected_dm_control_at_papers_size_is_the_papers(projected):
+    settings = projected.paper_settings()
+    assert len(settings.tasks) == 6
+    assert len(settings.held_out) == 5
+    assert settings.num_steps == 2e9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [("--cores gru", "--cores must be of"), ("--num-episodes 0", "--num-episodes must")]
+)
+def test_projected_dm_control_refuses_wrong_words(projected, capsys, words, message):
+    with pytest.raises(SystemExit):
+        projected.main(words.split())
+    assert message in capsys.readouterr().err
