@@ -92,7 +92,7 @@ def _put_the_target(physics):
     physics.forward()
     if "spinner" in physics.named.data.xpos.axes.row.names:
         physics.named.model.site_pos["target"] = physics.named.data.site_xpos["tip"]
-        physics.named.data.qvel["hinge"] = 3
+        physics.named.data.qvel["hinge"] = 400 * physics.named.model.site_size["target", 0]
     else:
         physics.named.model.geom_pos["target"] = physics.named.data.geom_xpos["finger"]
 
