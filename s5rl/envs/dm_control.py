@@ -75,7 +75,7 @@ def _suite() -> ModuleType:
     os.environ.setdefault("MUJOCO_GL", NO_RENDERER)
     try:
         from dm_control import suite
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ImportError("dm_control is not installed: pip install 's5rl[dm_control]'") from error
     return suite
 

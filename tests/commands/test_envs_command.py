@@ -49,6 +49,17 @@ def test_the_listing_says_how_to_install_bsuite(run, monkeypatch):
     assert "memory_len/" not in shown
 
 
+def test_the_listing_names_the_tasks_of_dm_control(run, monkeypatch):
+    pytest.importorskip("dm_control")
+    shown = run()[1]
+    assert "  cartpole/ balance, balance_sparse, swingup," in shown
+    assert "projected_dm_control/train" in shown
+    monkeypatch.setitem(sys.modules, "dm_control", None)
+    shown = run()[1]
+    assert "pip install 's5rl[dm_control]'" in shown
+    assert "balance_sparse" not in shown
+
+
 def test_an_episode_shows_its_boards(run):
     status, shown, _ = run("popgym/MineSweeperEasy", "--num-steps", "2")
     assert status == 0
@@ -91,6 +102,15 @@ def test_environments_of_dm_env_are_played_without_pictures(run):
     assert "bsuite/memory_len/2\nobservation: 1 x 3 numbers\naction: 2 values" in shown
     assert "step 4: " in shown
     assert shown.splitlines()[-1] in ("Return 1, 4 steps.", "Return -1, 4 steps.")
+
+
+@pytest.mark.parametrize("name", ["dm_control/cartpole/swingup", "projected_dm_control/test"])
+def test_tasks_of_dm_control_are_played_with_the_seed(run, name):
+    pytest.importorskip("dm_control")
+    shown = [run(name, "--seed", seed, "--num-steps", "2")[1] for seed in ("1", "1", "2")]
+    assert re.search(r"step 1000: .*, truncated,", " ".join(shown[0].split()))
+    assert shown[0] == shown[1]
+    assert shown[0].split("step 1")[0] != shown[2].split("step 1")[0]
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def test_a_batch_is_stored_in_a_checkpoint_and_continued(tmp_path):
     for action in actions[:10]:
         stored.step(action)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, Snapshot(np.zeros(1), stored.get_state()), {})
-    other.set_state(checkpoints.restore(1, Snapshot(np.zeros(1), other.get_state())).run_state)
+    checkpoints.save(1, Snapshot({"params": np.zeros(1)}, stored.get_state()), {})
+    other.set_state(checkpoints.restore(1, Snapshot({"params": np.zeros(1)}, other.get_state())).run_state)
     for action in actions[10:]:
         assert_equal(stored.step(action), other.step(action))
 

@@ -29,7 +29,7 @@ def test_bsuite_with_options(tmp_path):
         ("memory_chian", r"unknown environment 'memory_chian'; the nearest are \['memory_chain'\]"),
         ("bsuit/catch/0", r"unknown environment 'bsuit/catch/0'; .*'bsuite/'"),
         ("bsuite", r"unknown environment 'bsuite'; the nearest are \['bsuite/'\]"),
-        ("xyz", r"unknown environment 'xyz'; known are \['memory_chain', 'bsuite/', 'popgym/'\]"),
+        ("xyz", r"unknown environment 'xyz'; known are \['memory_chain', 'projected_.*, 'popgym/'\]"),
         ("bsuite/cach/0", r"unknown bsuite id 'cach/0'; .*'catch/0'"),
     ],
 )
