@@ -399,14 +399,14 @@ def tiny_projected(projected, monkeypatch):
 
 
 def test_projected_dm_control_writes_evaluations_and_plots(tiny_projected, tmp_path, capsys):
-    words = "--num-steps 16 --num-evaluations 2 --num-episodes 2 --cores s5 --held-out pendulum/swingup"
+    words = "--num-steps 8 --num-evaluations 1 --num-episodes 1 --cores s5 --held-out pendulum/swingup"
     arguments = [*words.split(), "--directory", str(tmp_path)]
     tiny_projected.main(arguments)
     evaluations = tiny_projected.Evaluations(tmp_path / "evaluations.csv")
     keys = [(row["core"], int(row["steps"]), row["task"], row["split"]) for row in evaluations.rows]
     tasks = [("cartpole/swingup", "train"), ("pendulum/swingup", "test")]
     assert keys == [
-        (core, steps, *task) for core, steps in [("random", 0), ("s5", 8), ("s5", 16)] for task in tasks
+        (core, steps, *task) for core, steps in [("random", 0), ("s5", 8)] for task in tasks
     ]
     for row in evaluations.rows:
         parts = [float(row[f"part_{i}"]) for i in range(1, 5)]
