@@ -46,8 +46,8 @@ format: .venv/installed ## put the code into the house form
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
 
-bench: .venv/installed ## the speed of the cores, into docs/benchmarks/: a quarter of an hour
-	@set -e; for name in cores acting scaling; do \
+bench: .venv/installed ## speed of cores and batched physics, into docs/benchmarks/: twenty minutes
+	@set -e; for name in cores acting scaling projected_dm_control; do \
 		$(VENV_PYTHON) "benchmarks/$$name.py" --page "docs/benchmarks/$$name.md" $(ARGS); \
 	done
 

@@ -65,7 +65,17 @@ def test_law_holds_for_any_shape(name, law):
     try_law(law, name, MANY, max_examples=60)
 
 
-@pytest.mark.parametrize("name", CORES)
+# An associative scan of 4096 steps takes a minute to compile.
+LONG_IN_THE_FAST_SUITE = ("lstm", "attention_short_window", "s5", "s5_chunked", "lru", "haiku_stack")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in LONG_IN_THE_FAST_SUITE else pytest.param(name, marks=pytest.mark.slow)
+        for name in CORES
+    ],
+)
 def test_unroll_is_a_scan_of_step_over_a_long_sequence(name):
     case = make_case(LONG, (tuple(range(1000, LONG, 1500)),), cut=LONG)
     report = check_law(LAWS[0], subject_of(name), [case])

@@ -91,7 +91,7 @@ def loop_over_episodes(step_types, rewards, discounts, values, discount, td_lamb
     td_lambda=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
     seed=st.integers(0, 2**16),
 )
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 def test_equals_a_plain_loop_over_episodes(lengths, start, terminated, td_lambda, seed):
     step_types, discounts = [], []
     for length, ends in zip(lengths, terminated, strict=False):
