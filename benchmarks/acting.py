@@ -41,7 +41,7 @@ class Settings:
 
     batch_sizes: tuple[int, ...] = (1, 64)
     """Numbers of environments that act at once."""
-    steps: int = 200
+    steps: int = 50
     """Steps of one measurement."""
     repeats: int = 5
     """Measurements of each contender; all contenders take turns."""
