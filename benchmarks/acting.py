@@ -22,7 +22,7 @@ from rich.progress import track
 
 from s5rl.cores import AttentionCore, GRUCore, LRUCore, LSTMCore, RecurrentCore, ResettableS5Core
 from s5rl.types import Array, CoreState
-from s5rl.validation import check_positive
+from s5rl.validation import check_positive, check_sizes
 
 CORES: dict[str, RecurrentCore] = {
     "S5 x 4, the paper's": paper.PaperS5Core(),
@@ -41,7 +41,7 @@ class Settings:
 
     batch_sizes: tuple[int, ...] = (1, 64)
     """Numbers of environments that act at once."""
-    steps: int = 200
+    steps: int = 50
     """Steps of one measurement."""
     repeats: int = 5
     """Measurements of each contender; all contenders take turns."""
@@ -49,6 +49,7 @@ class Settings:
     """Markdown file to write."""
 
     def __post_init__(self) -> None:
+        check_sizes("batch_sizes", self.batch_sizes, at_least=1)
         check_positive(steps=self.steps, repeats=self.repeats)
 
 

@@ -266,10 +266,13 @@ def main() -> None:
         groups[f"layer, T={t}, B={b}, P=H={p}"] = functools.partial(layer_group, t, b, p), (t, b, p)
     for t, b in SHAPES:
         groups[f"cores, T={t}, B={b}, 256 features"] = functools.partial(core_group, t, b), (t, b, 256)
+    chosen = [name for name in groups if settings.only in name]
+    if not chosen:
+        raise SystemExit(f"--only must be a part of one of {', '.join(groups)}; got {settings.only!r}.")
     sections = []
     with machine.one_core():
         rate = matmul_rate()
-        for name in track([name for name in groups if settings.only in name], "measuring"):
+        for name in track(chosen, "measuring"):
             make, shape = groups[name]
             rows = measure(make(), jax.random.normal(jax.random.key(2), shape), settings.repeats, rate)
             sections.append(report.Section(name, "Ratios to the first row.", HEADINGS, rows))

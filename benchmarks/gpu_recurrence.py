@@ -209,7 +209,6 @@ def main() -> None:
     settings = tyro.cli(Settings, description=__doc__)
     load_before = machine.load()
     if jax.default_backend() != "gpu":
-        # No failure: `make bench` goes on where there is no GPU.
         print(f"Nothing is measured: this needs an NVIDIA GPU, and jax runs on {jax.default_backend()} here.")
         return
     if not supports_gpu_kernels():

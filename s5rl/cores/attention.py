@@ -13,7 +13,7 @@ from s5rl.cores import checks, layers
 from s5rl.cores.base import CheckedCore
 from s5rl.cores.rolling_attention import attend, attend_ring, visibility
 from s5rl.types import Array, Params, PRNGKey
-from s5rl.validation import check_positive
+from s5rl.validation import check_bool, check_positive
 
 
 class AttentionState(NamedTuple):
@@ -51,7 +51,7 @@ class AttentionCore(CheckedCore):
       gating: whether GTrXL's gates take the place of the residual sums.
 
     Raises:
-      ValueError: a size is not positive, or `num_heads` does not divide `model_size`.
+      ValueError: a size is not positive, `num_heads` does not divide `model_size`, or `gating` is not a bool.
 
     Source: Vaswani et al. 2017; Parisotto et al. 2020 (GTrXL), sections 3.1 and 3.2 (identity map reordering,
     gated recurrent unit gating).
@@ -72,6 +72,7 @@ class AttentionCore(CheckedCore):
             window=self.window,
             mlp_ratio=self.mlp_ratio,
         )
+        check_bool("gating", self.gating)
         if self.model_size % self.num_heads:
             raise ValueError(
                 "num_heads must divide model_size, "

@@ -45,17 +45,17 @@ def linear_recurrence(
     """Returns all states of the recurrence.
 
     Args:
-      decay: a, [P] each, or [T, B, P] each where it changes with time.
-      inputs: b, [T, B, P] each.
-      state: the state before `inputs[0]`, [B, P] each.
-      should_reset: bool [T, B], or None for all False.
+      decay: a, [P] each, or [T, ..., P] each where it changes with time.
+      inputs: b, [T, ..., P] each, T of at least 1, with any number of batch axes.
+      state: the state before `inputs[0]`, [..., P] each.
+      should_reset: bool [T, ...], or None for all False.
       implementation: "sequential" (a scan over T), "associative" (a parallel scan, logarithmic in T),
         "chunked" (about the root of T steps, in all chunks at once), or "auto": decided when the program is
         compiled for a platform, sequential on a CPU, else associative. "pallas" is "auto", but one kernel on
         NVIDIA GPUs, for float32 and where `s5rl.compat.supports_gpu_kernels()`; it has never run on one.
 
     Returns:
-      x, [T, B, P] each; the last one is the state after the sequence.
+      x, [T, ..., P] each; the last one is the state after the sequence.
 
     Raises:
       ValueError: the implementation is unknown.
@@ -96,7 +96,7 @@ def _solve_by_platform(
 ) -> ComplexPair:
     solvers: dict[str, Solver] = {"cpu": solve_sequentially, "default": solve_associatively}
     if has_kernel and supports_gpu_kernels() and inputs[0].dtype == jnp.float32:
-        solvers["cuda"] = solve_on_gpu
+        solvers["cuda"] = _solve_on_gpu
     states: ComplexPair = jax.lax.platform_dependent(
         decay,
         inputs,
@@ -104,6 +104,22 @@ def _solve_by_platform(
         **{name: functools.partial(solve, reverse=reverse) for name, solve in solvers.items()},
     )
     return states
+
+
+def _solve_on_gpu(
+    decay: ComplexPair, inputs: ComplexPair, should_reset: Array, *, reverse: bool
+) -> ComplexPair:
+    """Calls the kernel, which has one batch axis, with any number of them."""
+    shape = inputs[0].shape
+
+    def merge(x: Array) -> Array:
+        return x.reshape(shape[0], -1, shape[-1])
+
+    if decay[0].ndim > 1:
+        decay = merge(decay[0]), merge(decay[1])
+    inputs = merge(inputs[0]), merge(inputs[1])
+    re, im = solve_on_gpu(decay, inputs, should_reset.reshape(shape[0], -1), reverse=reverse)
+    return re.reshape(shape), im.reshape(shape)
 
 
 _SOLVERS: dict[str, Solver] = {

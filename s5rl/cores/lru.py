@@ -89,7 +89,7 @@ class LRUCore(DiagonalCore):
             keys[0], (num_modes,), float, minval=self.radius_min**2, maxval=self.radius_max**2
         )
         # Not 0, whose logarithm is not finite.
-        phase = jax.random.uniform(keys[1], (num_modes,), float, minval=1e-4, maxval=self.max_phase)
+        phase = self.max_phase * jax.random.uniform(keys[1], (num_modes,), float, minval=1e-5)
         square = jnp.maximum(square, 1e-12)
 
         def normal(key: PRNGKey, shape: tuple[int, ...], variance: float) -> Array:

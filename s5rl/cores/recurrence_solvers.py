@@ -3,9 +3,9 @@
     x_t = a_t * x'_{t-1} + b_t,    x'_{t-1} = 0 where should_reset_t, else x_{t-1},    x_{-1} = 0
     in reverse:  the same with t + 1 for t - 1 and x_T = 0
 
-Every solver takes the decay a as [P] each, or as [T, B, P] each where it changes with time, the inputs b
-[T, B, P] each and flags [T, B], and returns the states x [T, B, P] each. None needs a derivative of its own:
-`linear_recurrence` differentiates the system that they solve.
+Every solver takes the decay a as [P] each, or as [T, ..., P] each where it changes with time, the inputs b
+[T, ..., P] each and flags [T, ...], with any number of batch axes, and returns the states x [T, ..., P] each.
+None needs a derivative of its own: `linear_recurrence` differentiates the system that they solve.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ def solve_in_chunks(
     Each chunk of about sqrt(T) steps starts from zero; then the true state before it, decayed, is added to
     every one of its states up to the first reset.
     """
-    num_steps, batch_size, num_modes = inputs[0].shape
+    num_steps, *rest = inputs[0].shape
     length = math.isqrt(num_steps)
     num_chunks = -(-num_steps // length)
     padding = num_chunks * length - num_steps
 
     def cut(x: Array) -> Array:
-        """Returns [length, num_chunks, B, ...] of [T, B, ...], padded where the scan ends."""
+        """Returns [length, num_chunks, ...] of [T, ...], padded where the scan ends."""
         pad = (padding, 0) if reverse else (0, padding)
         x = jnp.pad(x, (pad, *((0, 0),) * (x.ndim - 1)))
         return x.reshape(num_chunks, length, *x.shape[1:]).swapaxes(0, 1)
@@ -107,9 +107,9 @@ def solve_in_chunks(
         carry = reset_operator(carry, slot)
         return carry, carry
 
-    shape = (num_chunks, batch_size, num_modes)
+    shape = (num_chunks, *rest)
     zeros, ones = jnp.zeros(shape, inputs[0].dtype), jnp.ones(shape, inputs[0].dtype)
-    start = ((ones, zeros), (zeros, zeros), jnp.zeros(shape[:2], jnp.bool_))
+    start = ((ones, zeros), (zeros, zeros), jnp.zeros(shape[:-1], jnp.bool_))
     products, states, is_reset = jax.lax.scan(within, start, steps, reverse=reverse)[1]
     end = 0 if reverse else -1
 
@@ -123,7 +123,7 @@ def solve_in_chunks(
     states = recurrence_step(products, states, unless(is_reset, spread))
 
     def join(x: Array) -> Array:
-        x = x.swapaxes(0, 1).reshape(num_chunks * length, batch_size, num_modes)
+        x = x.swapaxes(0, 1).reshape(num_chunks * length, *rest)
         return x[padding:] if reverse else x[:num_steps]
 
     return join(states[0]), join(states[1])

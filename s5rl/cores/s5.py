@@ -18,7 +18,7 @@ from s5rl.cores.s5_layer import (
     prepare_timed_layer,
 )
 from s5rl.types import Array, Params, PRNGKey
-from s5rl.validation import check_choice, check_number, check_positive
+from s5rl.validation import check_bool, check_choice, check_number, check_positive
 
 
 @final
@@ -42,13 +42,14 @@ class ResettableS5Core(DiagonalCore):
       chunk_length: number of time steps that `unroll` takes through all layers at a time, to save memory and
         time; None chooses it by the size of the batch on a CPU, and takes all steps at once elsewhere.
       timed_inputs: whether the last feature of every input is no feature but the time since the input before
-        it, in multiples of the core's own time steps: irregular sampling. Its magnitude counts.
+        it, in multiples of the core's own time steps: irregular sampling. Its magnitude counts. An input is
+        held for that time, the first one and the first one after a reset too.
       ignore_resets: the paper's ablation, S5 without reset: flags have no effect, neither in `step` nor in
         `unroll`. The memory then reaches over episode boundaries.
 
     Raises:
       ValueError: a size is not positive, `state_size` no multiple of `2 * blocks`, the bounds of the time
-        step in the wrong order, or a name unknown.
+        step in the wrong order, a name unknown, or a switch not a bool.
 
     Source: Lu et al. 2023, section 3.1 and appendix B, and section 6 for timed inputs; Smith et al. 2022.
     """
@@ -78,6 +79,8 @@ class ResettableS5Core(DiagonalCore):
         check_number("dt_min", self.dt_min, 0, above=True)
         check_number("dt_max", self.dt_max, self.dt_min)
         check_choice("discretization", self.discretization, DISCRETIZATIONS)
+        check_bool("timed_inputs", self.timed_inputs)
+        check_bool("ignore_resets", self.ignore_resets)
 
     @classmethod
     def bsuite(cls) -> ResettableS5Core:
@@ -129,6 +132,8 @@ class ResettableS5Core(DiagonalCore):
     def _transition(
         self, layer: PreparedLayer, hidden: Array, times: Array | None
     ) -> tuple[ComplexPair, ComplexPair]:
+        if (times is None) != (layer.continuous is None):
+            raise ValueError(f"params must be prepared by a core with timed_inputs={self.timed_inputs}.")
         b = layer_inputs(layer, hidden, self.norm)
         if times is None or layer.continuous is None:
             return layer.decay, b

@@ -23,7 +23,7 @@ NUM_ROWS = 256
 
 def default_chunk_length(batch_size: int) -> int:
     """Returns a number of time steps of about NUM_ROWS rows, between 8 and 128."""
-    return min(max(NUM_ROWS // batch_size, 8), 128)
+    return min(max(NUM_ROWS // max(batch_size, 1), 8), 128)
 
 
 def unroll_in_chunks(

@@ -223,6 +223,24 @@ def test_sizes_are_positive_integers(core_type, size, given):
     assert_refused(lambda: core_type(**{size: given}), ValueError, *words)
 
 
+@pytest.mark.parametrize(
+    ("core_type", "switch"),
+    [(AttentionCore, "gating"), (ResettableS5Core, "timed_inputs"), (ResettableS5Core, "ignore_resets")],
+)
+@pytest.mark.parametrize("given", [0, "no", None])
+def test_switches_are_true_or_false(core_type, switch, given):
+    words = f"{switch} must be True or False", f"got {given!r}"
+    assert_refused(lambda: core_type(**{switch: given}), ValueError, *words)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_an_empty_batch_is_taken(name):
+    core = CORES[name]
+    arguments = jnp.zeros((4, 0, INPUT_SIZE)), core.initial_state(0)
+    outputs, _ = jax.eval_shape(core.unroll, params_of(name), *arguments)
+    assert outputs.shape == (4, 0, core.output_size)
+
+
 @pytest.mark.parametrize("given", [0, -1, True, 2.0, None])
 def test_hidden_sizes_are_positive_integers(given):
     words = "hidden_sizes[1] must be an integer of at least 1", f"got {given!r}"

@@ -83,6 +83,11 @@ def test_bad_fields_are_refused(fields, message):
         LRUCore(**fields)
 
 
+def test_phases_start_below_a_small_bound():
+    layer = LRUCore(2, 2, 1, max_phase=1e-6, activation="gelu").init(KEY, 2)["layer_0"]
+    assert (np.exp(layer["log_phase"]) <= 1e-6 * (1 + 1e-5)).all()
+
+
 def test_named_sizes():
     for core, num_layers in (
         (LRUCore.bsuite(), 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,19 @@ def test_no_flags_are_flags_that_are_not_set(implementation):
     assert_close(apply(implementation, decay, inputs, state, None), pair(expected), FP32)
 
 
+@pytest.mark.parametrize(
+    ("implementation", "batch", "changes"),
+    [("chunked", (), True), ("chunked", (2, 2), False), ("associative", (2, 2), True), ("auto", (), False)],
+)
+def test_takes_any_number_of_batch_axes(implementation, batch, changes):
+    decay, inputs, state, flags = problem(5, batch_size=math.prod(batch), changes=changes)
+    expected, _ = loop(decay, inputs, state, flags)
+    inputs, flags, expected = (x.reshape(5, *batch, *x.shape[2:]) for x in (inputs, flags, expected))
+    decay, state = decay.reshape(inputs.shape) if changes else decay, state.reshape(*batch, -1)
+    actual = jax.jit(functools.partial(apply, implementation))(decay, inputs, state, flags)
+    assert_close(actual, pair(expected), FP32)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("num_vmaps", [1, 2])
 def test_maps_and_differentiates_under_vmap(implementation, num_vmaps):
@@ -174,6 +188,7 @@ def test_pallas_is_a_kernel_for_cuda_and_auto_elsewhere():
         return jnp.sum(states[0] * states[1])
 
     decay, inputs, state, flags = problem(8)
+    inputs, state, flags = inputs[:, None], state[None], flags[:, None]  # any number of batch axes
     single = jax.tree.map(np.float32, as_pairs(decay, inputs, state))
     traced = jax.jit(jax.grad(value)).trace(single, flags)
     programs = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda", "tpu")}

@@ -276,6 +276,17 @@ def with_times(inputs, times):
     return jnp.concatenate([inputs, jnp.broadcast_to(times, inputs.shape[:-1])[..., None]], axis=-1)
 
 
+@pytest.mark.parametrize("timed_inputs", [False, True])
+def test_what_another_core_prepared_is_refused(timed_inputs):
+    """Untimed matrices are discrete already, timed ones are not: either would pass for the other."""
+    core = ResettableS5Core(4, 3, 1, timed_inputs=timed_inputs)
+    other = dataclasses.replace(core, timed_inputs=not timed_inputs)
+    prepared = other.prepare(random_params(other, 3))
+    inputs = jnp.ones((2, 4 if timed_inputs else 2))
+    with pytest.raises(ValueError, match=f"prepared by a core with timed_inputs={timed_inputs}"):
+        core.step(prepared, inputs, core.initial_state(2))
+
+
 @pytest.mark.parametrize("discretization", ["zoh", "bilinear"])
 def test_inputs_a_time_of_1_apart_are_those_of_a_core_without_times(discretization):
     timed = ResettableS5Core(8, 6, 2, discretization, norm="pre", timed_inputs=True)
