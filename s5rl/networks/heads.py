@@ -17,6 +17,8 @@ from s5rl.types import Action, Array, PRNGKey, Specs
 
 MAX_LOGITS = 100_000
 """More discrete values than this are not served: each of them is an output of the network."""
+MIN_SCALE = 1e-3
+"""Least scale of a Gaussian before it is squashed."""
 MAX_ENUMERATED = 32
 """No more actions than this are tried one by one."""
 
@@ -145,6 +147,9 @@ class SquashedGaussianHead(ActionHead):
 
         action = minimum + (tanh(raw) + 1) / 2 * (maximum - minimum),    raw ~ N(mean, scale)
 
+    The scale lies between MIN_SCALE and 1; with a scale of 1 and a mean of 0 actions spread over all of their
+    range.
+
     Attributes:
       shape: shape of one action.
       dtype: name of the action's dtype.
@@ -195,8 +200,11 @@ class SquashedGaussianHead(ActionHead):
 
     def _gaussian(self, parameters: Array) -> distrax.MultivariateNormalDiag:
         mean, scale = jnp.split(parameters, 2, axis=-1)
-        # The floor keeps log-densities finite when training drives the scale to nothing.
-        return distrax.MultivariateNormalDiag(mean, jax.nn.softplus(scale) + 1e-3)
+        # The floor keeps log-densities finite when training drives the scale to nothing. A scale beyond 1
+        # would only push the tanh to both of its ends: noise in which the mean no longer matters.
+        return distrax.MultivariateNormalDiag(
+            mean, MIN_SCALE + (1.0 - MIN_SCALE) * jax.nn.sigmoid(scale + 1.0)
+        )
 
     def _squash(self) -> distrax.Bijector:
         low, high = jnp.asarray(self.minimum, float), jnp.asarray(self.maximum, float)

@@ -68,7 +68,7 @@ def test_squashed_gaussian_density_is_the_derivative_of_its_distribution():
     head = make_head(specs.BoundedArray((), np.float64, -2.0, 6.0))
     assert isinstance(head, SquashedGaussianHead)
     parameters = jnp.asarray([0.3, -0.5])
-    mean, scale = 0.3, float(jax.nn.softplus(-0.5)) + 1e-3
+    mean, scale = 0.3, 1e-3 + 0.999 * float(jax.nn.sigmoid(-0.5 + 1.0))
     raw = np.linspace(-2.0, 2.0, 9)
     step = 1e-4
 
@@ -79,6 +79,13 @@ def test_squashed_gaussian_density_is_the_derivative_of_its_distribution():
     expected = (cumulative(action + step) - cumulative(action - step)) / (2 * step)
     density = np.exp(head.log_prob(parameters, jnp.asarray(raw, float)[:, None]))
     np.testing.assert_allclose(density, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_scale_of_a_squashed_gaussian_is_bounded():
+    head = make_head(specs.BoundedArray((1,), np.float32, -1.0, 1.0))
+    for parameter, scale in [(-1e6, 1e-3), (1e6, 1.0)]:
+        entropy = head.entropy(jnp.asarray([0.0, parameter]))
+        np.testing.assert_allclose(entropy, scipy.stats.norm.entropy(0.0, scale), rtol=1e-4)
 
 
 def test_log_prob_has_finite_gradients_at_saturation():
