@@ -189,18 +189,25 @@ class MuesliAgent(MemoryAgent):
 
         def step(
             carry: tuple[ModelState, Array], ahead: _Ahead
-        ) -> tuple[tuple[ModelState, Array], dict[str, Array]]:
+        ) -> tuple[tuple[ModelState, Array], tuple[dict[str, Array], dict[str, Array]]]:
             state, weight = carry
             output, state = network.step_model(params, state, ahead.raw_action)
             weight = weight * ahead.live
             reward_errors = network.values.cross_entropy(output.reward_logits, ahead.reward)
             value_errors = network.values.cross_entropy(output.value_logits, ahead.value)
             distances = ahead.cmpo.distance(network.head, output.policy)
-            return (state, weight), {
+            played = weight * ahead.is_played
+            losses = {
                 "reward": weighted_mean(reward_errors, weight),
                 "value": weighted_mean(value_errors, weight),
-                "policy": weighted_mean(distances, weight * ahead.is_played),
+                "policy": weighted_mean(distances, played),
             }
+            counts = {
+                "reward": jnp.any(weight > 0),
+                "value": jnp.any(weight > 0),
+                "policy": jnp.any(played > 0),
+            }
+            return (state, weight), (losses, counts)
 
         length = self.config.model_unroll_length
         is_played = (seen.step_type != int(dm_env.StepType.LAST)).astype(float)
@@ -213,8 +220,9 @@ class MuesliAgent(MemoryAgent):
             cmpo=jax.tree.map(lambda leaf: _windows(leaf, 1, length, axis=1), targets.cmpo),
         )
         start = network.start_model(params, memory), jnp.ones_like(live)
-        _, losses = jax.lax.scan(step, start, ahead)
-        return jax.tree.map(jnp.mean, losses)
+        _, (losses, counts) = jax.lax.scan(step, start, ahead)
+        # A step that no episode of the minibatch reaches is none.
+        return jax.tree.map(lambda x, count: jnp.sum(x) / jnp.maximum(jnp.sum(count), 1), losses, counts)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:

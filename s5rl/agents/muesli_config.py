@@ -14,9 +14,10 @@ BOOTSTRAPS = ("action_values", "value")
 @final
 @dataclasses.dataclass(frozen=True)
 class MuesliConfig(MemoryAgentConfig):
-    """Settings of Muesli, beside those of every algorithm; the defaults are those of Hessel et al. 2021.
+    """Settings of Muesli, beside those of every algorithm.
 
-    Where that paper says nothing, the field says so.
+    The defaults are those of Hessel et al. 2021 but for replay, which is off, the bins, which are MuZero's,
+    and the sizes. Where that paper says nothing, the field says so.
 
     Attributes:
       num_epochs: how often an update goes over its trajectory; 1 in the paper.
@@ -46,7 +47,7 @@ class MuesliConfig(MemoryAgentConfig):
 
     Raises:
       ValueError: a value is out of its range, num_minibatches does not divide num_envs, or replay_fraction is
-        too small for one replayed sequence in a minibatch.
+        too small for one replayed sequence in a minibatch, or the replay cannot hold what is put in or drawn.
     """
 
     discount: float = 0.995
@@ -104,6 +105,12 @@ class MuesliConfig(MemoryAgentConfig):
             raise ValueError(
                 f"replay_fraction={self.replay_fraction} is too small for one replayed sequence in a "
                 f"minibatch of {self.num_envs // self.num_minibatches} new ones."
+            )
+
+        if self.replay_fraction and self.replay_capacity < max(self.num_envs, self.num_replayed):
+            raise ValueError(
+                f"replay_capacity must hold the {self.num_envs} rows of an update and {self.num_replayed} "
+                f"of a minibatch, got {self.replay_capacity}."
             )
 
     @property

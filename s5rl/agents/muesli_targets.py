@@ -17,7 +17,6 @@ from s5rl.losses import (
     policy_distance,
     retrace_returns,
     sampled_cmpo_weights,
-    weighted_mean,
 )
 from s5rl.networks import ActionHead, MuesliNetwork, MuesliOutput
 from s5rl.types import Array, Params, PRNGKey
@@ -102,7 +101,7 @@ def make_targets(
         retrace_lambda=config.retrace_lambda,
     )
     errors = returns - prior.value[:-1]
-    error_moment = error_moment.updated(weighted_mean(jnp.square(errors), live), config.moment_decay)
+    error_moment = error_moment.updated(jnp.square(errors), live, config.moment_decay)
     scale = error_moment.root(config.moment_epsilon)
     advantages = (action_values - prior.value) / scale
     if is_exact:

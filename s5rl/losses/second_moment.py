@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from s5rl.losses.returns import weighted_mean
 from s5rl.types import Array
 
 
@@ -22,16 +24,21 @@ class SecondMoment(NamedTuple):
         """Returns that of no squares at all."""
         return cls(jnp.zeros((), float), jnp.ones((), float))
 
-    def updated(self, mean_square: Array, decay: float) -> SecondMoment:
-        """Returns beta s + (1 - beta) x for a mean of squares x []."""
-        decayed_sum = decay * self.decayed_sum + (1.0 - decay) * mean_square
-        return SecondMoment(decayed_sum, decay * self.decay_product)
+    def updated(self, squares: Array, weights: Array, decay: float) -> SecondMoment:
+        """Returns beta s + (1 - beta) x for the weighted mean x of squares [T, B]; s without weight."""
+        updated = SecondMoment(
+            decay * self.decayed_sum + (1.0 - decay) * weighted_mean(squares, weights),
+            decay * self.decay_product,
+        )
+        return jax.tree.map(lambda new, old: jnp.where(jnp.any(weights > 0), new, old), updated, self)
 
     def root(self, epsilon: float) -> Array:
         """Returns sqrt(s / (1 - beta^n) + epsilon): without bias after the first update already.
 
-        It is not centred. Before the first update it is of no meaning.
+        It is not centred. Before the first update it is 1.
 
         Source: Hessel et al. 2021, section 4.5.
         """
-        return jnp.sqrt(self.decayed_sum / (1.0 - self.decay_product) + epsilon)
+        weight = 1.0 - self.decay_product
+        mean = jnp.where(weight > 0, self.decayed_sum / jnp.where(weight > 0, weight, 1.0), 1.0)
+        return jnp.sqrt(mean + epsilon)

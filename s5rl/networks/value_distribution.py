@@ -6,11 +6,14 @@ import dataclasses
 from typing import final
 
 import jax
+import jax.numpy as jnp
 import optax
 import rlax
 
 from s5rl.types import Array
 from s5rl.validation import check_number, check_positive
+
+H_EPSILON = 1e-3
 
 
 @final
@@ -44,19 +47,28 @@ class TwoHotDistribution:
 
     def decode(self, logits: Array) -> Array:
         """Returns the scalars [...] of distributions [..., bins]."""
-        # rlax gives one scalar an axis of its own.
-        scalars: Array = self._pair.apply_inv(jax.nn.softmax(logits)).reshape(logits.shape[:-1])
-        return scalars
+        support = jnp.linspace(-self.max_value, self.max_value, self.num_bins, dtype=logits.dtype)
+        return _inverse_h(jax.nn.softmax(logits) @ support)
 
     def cross_entropy(self, logits: Array, targets: Array) -> Array:
         """Returns the cross-entropies [...] of scalar targets [...] under distributions [..., bins].
 
         No gradient flows through the targets.
         """
-        labels = jax.lax.stop_gradient(self._pair.apply(targets)).reshape(logits.shape)
-        losses: Array = optax.softmax_cross_entropy(logits, labels)
+        bounds = -self.max_value, self.max_value
+        labels = rlax.transform_to_2hot(_h(jax.lax.stop_gradient(targets)), *bounds, self.num_bins)
+        # rlax gives one scalar an axis of its own.
+        losses: Array = optax.softmax_cross_entropy(logits, labels.reshape(logits.shape))
         return losses
 
-    @property
-    def _pair(self) -> rlax.TxPair:
-        return rlax.muzero_pair(-self.max_value, self.max_value, self.num_bins, rlax.SIGNED_HYPERBOLIC_PAIR)
+
+def _h(x: Array) -> Array:
+    # rlax's form, sqrt(|x| + 1) - 1, and its inverse lose what is small against 1 to rounding.
+    return x / (jnp.sqrt(jnp.abs(x) + 1.0) + 1.0) + H_EPSILON * x
+
+
+def _inverse_h(y: Array) -> Array:
+    # Of w = sqrt(|x| + 1) - 1, which solves e w^2 + (1 + 2 e) w = |y|, the root without a difference.
+    size, b = jnp.abs(y), 1.0 + 2.0 * H_EPSILON
+    w = 2.0 * size / (jnp.sqrt(b**2 + 4.0 * H_EPSILON * size) + b)
+    return jnp.sign(y) * w * (w + 2.0)

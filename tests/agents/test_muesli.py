@@ -323,6 +323,8 @@ def test_settings_are_checked():
             MuesliConfig(**{name: value})
     with pytest.raises(ValueError, match=r"num_minibatches must divide num_envs, got num_minibatches=3"):
         MuesliConfig(num_envs=16, num_minibatches=3)
+    with pytest.raises(ValueError, match="replay_capacity must hold the 16 rows"):
+        MuesliConfig(num_envs=16, replay_fraction=0.5, replay_capacity=15)
     with pytest.raises(ValueError, match=r"replay_fraction=0\.01 is too small"):
         MuesliConfig(replay_fraction=0.01)
 

@@ -168,6 +168,16 @@ def cut_short(monkeypatch, num_steps):
     monkeypatch.setattr(TaskBatch, "is_over", lambda self, steps: steps >= num_steps)
 
 
+def test_without_bootstrap_the_time_limit_terminates_and_shows(monkeypatch):
+    cut_short(monkeypatch, 3)
+    batch = ProjectedDmControlBatch(TASKS, num_envs=4, bootstrap=False)
+    steps = [batch.reset()] + [batch.step(action) for action in actions_for(batch, 6)]
+    is_last = np.stack([step.step_type for step in steps]) == LAST
+    assert is_last.any()
+    np.testing.assert_array_equal(np.stack([step.observation for step in steps])[..., 13], is_last)
+    np.testing.assert_array_equal(np.stack([step.discount for step in steps]), ~is_last)
+
+
 def test_each_row_follows_the_stream_and_draws_anew(monkeypatch):
     cut_short(monkeypatch, 3)
     batch = ProjectedDmControlBatch(TASKS, num_envs=4)
@@ -185,7 +195,8 @@ def test_each_row_follows_the_stream_and_draws_anew(monkeypatch):
     firsts = types == FIRST
     assert (np.stack([step.discount for step in steps]) == 1).all()
     assert not np.stack([step.reward for step in steps])[firsts].any()
-    np.testing.assert_array_equal(np.stack([step.observation for step in steps])[..., 13], types == LAST)
+    # Cut off, not terminated: done is not shown.
+    assert not np.stack([step.observation for step in steps])[..., 13].any()
     assert len(np.unique(np.array(matrices)[..., 0, 0])) == 40
     assert len(np.unique(tasks)) == 3
     assert all(step.observation.dtype == step.reward.dtype == np.float32 for step in steps)

@@ -203,9 +203,10 @@ class ProjectedDmControlBatch(BatchedEnvironment):
         is_cut_off = task.is_over(rows.num_steps[going])
         is_last = is_cut_off | diverged
         rows.step_type[going] = np.where(is_last, StepType.LAST, StepType.MID)
-        discount[going] = np.where(diverged | (is_cut_off & (not settings.bootstrap)), 0.0, 1.0)
         matrix = rows.observation_matrix[going, :, :num_shown]
-        observation[going] = self._show(matrix, inner, reward[going], is_last, actions)
+        done = diverged | (is_cut_off & (not settings.bootstrap))
+        discount[going] = np.where(done, 0.0, 1.0)
+        observation[going] = self._show(matrix, inner, reward[going], done, actions)
         if diverged.any():
             warn_of_divergence(task.sizes.name, f"in rows {going[diverged].tolist()}")
 

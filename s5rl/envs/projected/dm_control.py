@@ -96,7 +96,8 @@ class ProjectedDmControl(dm_env.Environment):
         action = to_action(self.action_spec(), action)
         spec = self._member.action_spec()
         projected = project(self._current.action_matrix, action)
-        timestep = self._member.step(np.clip(projected, spec.minimum, spec.maximum))
+        low, high = np.maximum(spec.minimum, -1.0), np.minimum(spec.maximum, 1.0)  # lqr's bounds are 1e10
+        timestep = self._member.step(np.clip(projected, low, high))
         self._needs_reset = timestep.last()
         if timestep.last() and not self._settings.bootstrap:
             timestep = timestep._replace(discount=0.0)
@@ -156,7 +157,8 @@ class ProjectedDmControl(dm_env.Environment):
     def _show(self, timestep: dm_env.TimeStep, previous_action: np.ndarray) -> np.ndarray:
         reward = 0.0 if timestep.first() else timestep.reward
         observation = timestep.observation.astype(np.float64)
-        shown = observe(self._current.observation_matrix, observation, reward, timestep.last(), np)
+        done = timestep.last() and timestep.discount == 0
+        shown = observe(self._current.observation_matrix, observation, reward, done, np)
         if self._settings.previous_action:
             shown = np.concatenate([shown, previous_action])
         return shown.astype(np.float32)

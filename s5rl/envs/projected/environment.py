@@ -139,7 +139,7 @@ class ProjectedEnvironment(JaxEnvironment):
                 self._observation_matrix(state, index),
                 timestep.observation,
                 timestep.reward,
-                timestep.last(),
+                timestep.last() & ((timestep.discount == 0) | (not self.settings.bootstrap)),
                 jnp,
             )
             return inner, timestep._replace(observation=observation)

@@ -5,6 +5,10 @@ and then
 
     o'' = [M_o o, reward, done],      a = M_a a',      a' in [-1, 1]^A
 
+done is 1 where an episode terminates. One that is only cut off by its time limit, and bootstrapped, does not
+show it: no loss trains on what follows an episode, so that the value that is bootstrapped would depend on a
+weight which is never learned.
+
 E is the size of the task's own observation or action; O and A are the sizes that agents see.
 """
 
@@ -116,7 +120,7 @@ def observe(matrix: Any, observation: Any, reward: Any, done: Any, xp: ModuleTyp
       matrix: [..., O, E] M_o.
       observation: [..., E] o.
       reward: [...] 0 in a FIRST step.
-      done: [...] whether the step is LAST.
+      done: [...] whether the episode has terminated.
       xp: numpy or jax.numpy.
     """
     projected = project(matrix, observation)
