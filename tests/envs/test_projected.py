@@ -256,7 +256,7 @@ def test_environments_in_jax_are_projected_alike():
             else:
                 inner_action = 2 * np.clip(projected[:1], -1, 1)  # torques from -2 to 2
             inner_state, expected = inner_steps[inner](inner_state, inner_action)
-            signals = [float(expected.reward), float(expected.last() and not settings.bootstrap)]
+            signals = [float(expected.reward), float(expected.last())]
             shown = np.concatenate([matrix_o @ np.asarray(expected.observation), signals, action])
             np.testing.assert_allclose(timestep.observation, shown, rtol=1e-5, atol=1e-5)
             assert timestep.reward == pytest.approx(float(expected.reward), rel=1e-5)
