@@ -405,9 +405,7 @@ def test_projected_dm_control_writes_evaluations_and_plots(tiny_projected, tmp_p
     evaluations = tiny_projected.Evaluations(tmp_path / "evaluations.csv")
     keys = [(row["core"], int(row["steps"]), row["task"], row["split"]) for row in evaluations.rows]
     tasks = [("cartpole/swingup", "train"), ("pendulum/swingup", "test")]
-    assert keys == [
-        (core, steps, *task) for core, steps in [("random", 0), ("s5", 8)] for task in tasks
-    ]
+    assert keys == [(core, steps, *task) for core, steps in [("random", 0), ("s5", 8)] for task in tasks]
     for row in evaluations.rows:
         parts = [float(row[f"part_{i}"]) for i in range(1, 5)]
         np.testing.assert_allclose(sum(parts), float(row["return"]), rtol=1e-5)
