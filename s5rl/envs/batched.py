@@ -33,9 +33,9 @@ class BatchedEnvironment(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """What tells its tasks from those of another object of its class, by name.
 
-        A run goes on in its folder only where they are equal. The values are such as `s5rl.description` stores:
-        numbers, texts, tuples of them. Seeds are none of them: they come back with the state, and environments
-        without one begin with others when a run goes on.
+        A run goes on in its folder only where they are equal. The values are such as `s5rl.description`
+        stores: numbers, texts, tuples of them. Seeds are none of them: they come back with the state, and
+        environments without one begin with others when a run goes on.
         """
 
     @abc.abstractmethod
