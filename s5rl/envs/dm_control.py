@@ -85,9 +85,9 @@ def _suite() -> ModuleType:
 def cannot_draw(reason: object) -> RuntimeError:
     """Returns the error for a machine, or a setting, without a renderer."""
     return RuntimeError(
-        f"dm_control cannot draw with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}). Set MUJOCO_GL before the "
-        "first environment of the process: egl, which needs libegl1 (Debian, Ubuntu: apt install libegl1), or "
-        f"osmesa, which needs libosmesa6; or {NO_RENDERER}, where nothing is to be drawn."
+        f"dm_control cannot draw with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}). Set it before the "
+        "first environment of the process: to egl, which needs libegl1 (on Debian: apt install libegl1), or "
+        f"to osmesa, which needs libosmesa6; to {NO_RENDERER} where nothing is to be drawn."
     )
 
 
@@ -245,8 +245,8 @@ class DmControl(dm_env.Environment):
         environment._step_count, environment._reset_next_step = num_steps, bool(needs_reset)
 
     def close(self) -> None:
-        """Frees the physics."""
-        self._environment.close()
+        """Frees the physics, and what draws it; nothing can be called afterwards."""
+        self._environment.physics.free()  # dm_control's own close() does nothing
 
     def _flat(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         reward = None if timestep.reward is None else float(timestep.reward)
