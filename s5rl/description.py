@@ -100,7 +100,7 @@ def differences(stored: Description, current: Description, name: str) -> list[st
     if stored == current:
         return []
     before, now = _parts(stored), _parts(current)
-    if before is None or now is None or stored.get("type") != current.get("type"):
+    if before is None or now is None or _kind(stored) != _kind(current):
         return [f"{name}: {_words(stored)} in the folder, {_words(current)} now"]
     lines = []
     for key in dict.fromkeys([*before, *now]):
@@ -145,6 +145,11 @@ def _parts(description: Description) -> dict[str, Description] | None:
     if isinstance(description, dict) and "dict" in description:
         return {_words(key): item for key, item in description["dict"]}
     return None
+
+
+def _kind(description: dict[str, Description]) -> dict[str, Description]:
+    """Returns what a value with parts is, without them."""
+    return {key: value for key, value in description.items() if key not in ("fields", "dict")}
 
 
 def _words(description: Description) -> str:

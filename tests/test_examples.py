@@ -7,11 +7,23 @@ import importlib
 import io
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from s5rl import FeedForwardCore, LSTMCore, MuesliConfig, PPOConfig, ResettableS5Core
+from s5rl import (
+    A2CConfig,
+    EnvironmentSpec,
+    FeedForwardCore,
+    LSTMCore,
+    MuesliConfig,
+    PPOConfig,
+    ResettableS5Core,
+    make_agent,
+)
+from s5rl.envs import ProjectedDmControl
+from s5rl.training import Policy
 
 ROOT = Path(__file__).parent.parent
 OWN_CORE = f"{ROOT / 'examples' / 'my_core.py'}:MyCore"
@@ -432,3 +444,46 @@ def test_projected_dm_control_refuses_wrong_words(projected, capsys, words, mess
     with pytest.raises(SystemExit):
         projected.main(words.split())
     assert message in capsys.readouterr().err
+
+
+def test_projected_cartpole_compares_memories_and_goes_on(tmp_path, capsys, monkeypatch):
+    example = importlib.import_module("projected_cartpole")
+    config = MuesliConfig(
+        num_envs=2, unroll_length=4, torso_sizes=(4,), model_size=4, num_bins=5, num_samples=2
+    )
+    monkeypatch.setattr(example, "muesli_config", lambda num_steps: config)
+    monkeypatch.setitem(example.CORES, "feed_forward", FeedForwardCore((4,)))
+    flags = "--num-seeds 1 --num-episodes 2 --cores feed_forward --environments Pendulum --directory"
+    for num_steps in ("80", "160"):  # prolonged by the second call
+        example.main([*flags.split(), str(tmp_path), "--num-steps", num_steps])
+    rows = list(csv.DictReader((tmp_path / "feed_forward" / "metrics.csv").open(newline="")))
+    assert [row["update"] for row in rows] == [str(update) for update in range(1, 21)]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert "random" in shown
+    assert "feed_forward" in shown
+    with pytest.raises(SystemExit):
+        example.main(["--environments", "Acrobot"])
+    assert "--environments must be of CartPole, Pendulum" in capsys.readouterr().err
+
+
+def test_a_strip_shows_an_episode(tmp_path, monkeypatch):
+    pytest.importorskip("dm_control")
+    example = importlib.import_module("episode_strip")
+    environment = ProjectedDmControl(["cartpole/swingup"])
+    spec = EnvironmentSpec.from_environment(environment)
+    agent = make_agent(spec, core=FeedForwardCore((4,)), algorithm="a2c", config=A2CConfig(torso_sizes=(4,)))
+    policy = Policy(agent, agent.acting_params(agent.init(jax.random.key(0))))
+    # Without a renderer; pictures are tested with dm_control. The colour tells how often one was drawn.
+    pictures = iter(np.full((6, 8, 3), level, np.uint8) for level in range(255))
+    monkeypatch.setattr(ProjectedDmControl, "render", lambda self: next(pictures))
+    monkeypatch.setattr(example, "load_policy", lambda folder: policy)
+    frames = example.play(policy, environment, every=300)
+    assert [frame.step for frame in frames] == [0, 300, 600, 900, 1000]
+    assert [int(frame.picture[0, 0, 0]) for frame in frames] == [0, 1, 2, 3, 4]
+    returns = [frame.episode_return for frame in frames]
+    assert returns == sorted(returns)
+    example.main(["a_folder", "--every", "500", "--output", str(tmp_path / "new" / "strip.png")])
+    assert (tmp_path / "new" / "strip.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="bound to another environment"):
+        example.play(policy, ProjectedDmControl(["cartpole/swingup"], previous_action=True), every=300)

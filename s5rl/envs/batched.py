@@ -28,6 +28,16 @@ class BatchedEnvironment(abc.ABC):
     def num_envs(self) -> int:
         """The number B of rows."""
 
+    @property
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What tells its tasks from those of another object of its class, by name.
+
+        A run goes on in its folder only where they are equal. The values are such as `s5rl.description`
+        stores: numbers, texts, tuples of them. Seeds are none of them: they come back with the state, and
+        environments without one begin with others when a run goes on.
+        """
+
     @abc.abstractmethod
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode in every row; returns the FIRST steps, leaves [B, ...]."""
@@ -104,6 +114,11 @@ class DmEnvBatch(BatchedEnvironment):
         """The number B of rows."""
         return len(self._environments)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The classes of the members; what they are made of is not known."""
+        return {"members": [class_name(member) for member in self._environments]}
+
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode in every row; see `BatchedEnvironment.reset`."""
         return self._stack([environment.reset() for environment in self._environments])
@@ -168,6 +183,11 @@ class DmEnvBatch(BatchedEnvironment):
     def _stack(self, timesteps: list[dm_env.TimeStep]) -> dm_env.TimeStep:
         rows = [from_dm_env(timestep, self._observation_spec) for timestep in timesteps]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def class_name(value: object) -> str:
+    """Returns module and name of the class of a value, which need not be one that can be imported."""
+    return f"{type(value).__module__}:{type(value).__qualname__}"
 
 
 def _has_state(environment: dm_env.Environment) -> bool:

@@ -77,7 +77,18 @@ def _suite() -> ModuleType:
         from dm_control import suite
     except ModuleNotFoundError as error:
         raise ImportError("dm_control is not installed: pip install 's5rl[dm_control]'") from error
+    except (ImportError, AttributeError) as error:  # PyOpenGL raises either where a library is missing
+        raise cannot_draw(error) from error
     return suite
+
+
+def cannot_draw(reason: object) -> RuntimeError:
+    """Returns the error for a machine, or a setting, without a renderer."""
+    return RuntimeError(
+        f"dm_control cannot draw with MUJOCO_GL={os.environ['MUJOCO_GL']} ({reason}). Set it before the "
+        "first environment of the process: to egl, which needs libegl1 (on Debian: apt install libegl1), or "
+        f"to osmesa, which needs libosmesa6; to {NO_RENDERER} where nothing is to be drawn."
+    )
 
 
 def warn_of_divergence(task: str, reason: object) -> None:
@@ -161,6 +172,23 @@ class DmControl(dm_env.Environment):
         """Returns the spec of dm_control, as float32 [A]."""
         return self._action_spec
 
+    def render(self, height: int = 120, width: int = 160) -> np.ndarray:
+        """Returns a picture of the present state by the task's first camera.
+
+        Args:
+          height: H, in pixels.
+          width: W.
+
+        Returns:
+          uint8 [H, W, 3].
+
+        Raises:
+          RuntimeError: nothing can be drawn with what MUJOCO_GL says; the message tells what can.
+        """
+        if os.environ["MUJOCO_GL"] == NO_RENDERER:
+            raise cannot_draw("it is turned off")
+        return self._environment.physics.render(height, width, camera_id=0)
+
     def get_state(self) -> DmControlState:
         """Returns all that decides what follows."""
         import mujoco
@@ -217,8 +245,8 @@ class DmControl(dm_env.Environment):
         environment._step_count, environment._reset_next_step = num_steps, bool(needs_reset)
 
     def close(self) -> None:
-        """Frees the physics."""
-        self._environment.close()
+        """Frees the physics, and what draws it; nothing can be called afterwards."""
+        self._environment.physics.free()  # dm_control's own close() does nothing
 
     def _flat(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         reward = None if timestep.reward is None else float(timestep.reward)

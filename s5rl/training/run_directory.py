@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 
 from s5rl.agents import Agent
 from s5rl.description import Description, describe, differences
-from s5rl.envs import BatchedEnvironment, DmEnvBatch, JaxEnvironment
+from s5rl.envs import BatchedEnvironment, JaxEnvironment
+from s5rl.envs.batched import class_name
 from s5rl.training.checkpoints import Checkpoints
 from s5rl.training.metrics import Columns, max_mean_episodic_return
 from s5rl.training.tables import EVALUATIONS, METRICS, FileLogger, table_paths
@@ -33,7 +34,7 @@ def describe_run(
 
     Args:
       agent: bound to the environment.
-      environment: environments on the host are described by their classes and specs only.
+      environment: one on the host is described by its class and its `settings`.
       seeds: of the run.
       num_envs: number of environments.
 
@@ -43,19 +44,14 @@ def describe_run(
     if isinstance(environment, JaxEnvironment):
         described = describe(environment, "environment")
     else:
-        described = {"host": _class_name(environment)}
-        if isinstance(environment, DmEnvBatch):
-            described["members"] = [_class_name(member) for member in environment.environments]
+        fields = {key: describe(value, f"environment.{key}") for key, value in environment.settings.items()}
+        described = {"host": class_name(environment), "fields": fields}
     return {
         "agent": describe(agent, "agent"),
         "environment": described,
         "seeds": list(seeds),
         "num_envs": num_envs,
     }
-
-
-def _class_name(environment: object) -> str:
-    return f"{type(environment).__module__}:{type(environment).__qualname__}"
 
 
 @final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from dm_control_tasks import CLASSES_OF_STATE, lively_actions
 from environments import assert_equal, conformance
 
 import s5rl.envs
-from s5rl.envs import DmEnvBatch, dm_control, environment_names, make_dm_control, make_environment
+from s5rl.envs import (
+    DmEnvBatch,
+    ProjectedDmControl,
+    dm_control,
+    environment_names,
+    make_dm_control,
+    make_environment,
+)
 from s5rl.envs.dm_control import DRAWN_FIELDS, dm_control_tasks, load_task
 from s5rl.training.checkpoints import Checkpoints
 from s5rl.training.loop import Snapshot
@@ -195,3 +203,50 @@ def test_nothing_is_drawn_unless_one_says_how(monkeypatch, given, used):
         monkeypatch.setenv("MUJOCO_GL", given)
     assert dm_control.dm_control_tasks()
     assert os.environ["MUJOCO_GL"] == used
+
+
+PICTURES = """
+import numpy as np
+from s5rl.envs import ProjectedDmControl, make_dm_control
+
+task = "cartpole/swingup"
+ours, projected = make_dm_control(task, seed=7), ProjectedDmControl([task])
+
+from dm_control import suite
+
+real = suite.load(*task.split("/"), task_kwargs={"random": 7})
+for environment in (ours, real, projected):
+    environment.reset()
+pictures = [ours.render(48, 64), projected.render(48, 64)]
+np.testing.assert_array_equal(pictures[0], real.physics.render(48, 64, camera_id=0))
+assert pictures[0].dtype == np.uint8 and pictures[0].shape == pictures[1].shape == (48, 64, 3)
+for _ in range(20):
+    ours.step(np.ones(1, np.float32))
+assert (ours.render(48, 64) != pictures[0]).any()
+for freed in (ours.close, real.physics.free, projected.close):
+    freed()
+"""
+
+
+def test_pictures_are_those_of_dm_control():
+    for renderer in ("egl", "osmesa"):
+        result = subprocess.run(
+            [sys.executable, "-c", PICTURES],
+            env={**os.environ, "MUJOCO_GL": renderer},
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode == 0:
+            assert "Exception ignored" not in result.stderr, result.stderr  # a renderer that was left open
+            return
+        assert f"cannot draw with MUJOCO_GL={renderer}" in result.stderr, result.stderr
+    pytest.skip("neither EGL nor OSMesa is here")
+
+
+def test_without_a_renderer_a_message_says_what_to_install(monkeypatch):
+    environment = make_dm_control("pendulum/swingup")
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    with pytest.raises(RuntimeError, match=r"cannot draw with MUJOCO_GL=disable .*libegl1.*libosmesa6"):
+        environment.render()
+    with pytest.raises(RuntimeError, match="nothing to draw before the first episode"):
+        ProjectedDmControl(["pendulum/swingup"]).render()

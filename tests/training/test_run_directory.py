@@ -21,7 +21,7 @@ from s5rl import make_agent
 from s5rl.agents import PPOConfig
 from s5rl.cores import GRUCore, HaikuCore, LSTMCore
 from s5rl.description import DescriptionError
-from s5rl.envs import DmEnvBatch, JaxEnvironment, MemoryChain, as_dm_env
+from s5rl.envs import DmEnvBatch, JaxEnvironment, MemoryChain, ProjectedDmControlBatch, as_dm_env
 from s5rl.key_data import keys_to_numbers, numbers_to_keys
 from s5rl.training import (
     CheckpointError,
@@ -165,6 +165,27 @@ def test_environments_on_the_host_are_told_apart_by_their_classes():
     own = type(as_dm_env(ENVIRONMENT, 0))
     assert described(own, own) == described(own, own)
     assert described(own, own)["environment"] != described(own, Other)["environment"]
+
+
+def test_other_tasks_or_options_of_a_batch_are_refused_and_named(tmp_path):
+    pytest.importorskip("dm_control")
+
+    def open_folder(tasks, **options):
+        batch = ProjectedDmControlBatch(tasks, num_envs=2, **options)
+        RunDirectory(tmp_path, describe_run(agent(), batch, [0], 2), 3 * SLOTS).close()
+
+    open_folder(["reacher/easy"])
+    open_folder(["reacher/easy"], seed=1, num_threads=1)  # the seed comes back with the state
+    for expected, tasks, options in [
+        (
+            r"environment\.tasks: \['reacher/easy'\] in the folder, \['reacher/hard'\] now$",
+            ["reacher/hard"],
+            {},
+        ),
+        (r"environment\.scale: 1\.0 in the folder, 2\.0 now$", ["reacher/easy"], {"scale": 2.0}),
+    ]:
+        with pytest.raises(RunDirectoryError, match=f"holds another run(.|\n)*differ:\n  {expected}"):
+            open_folder(tasks, **options)
 
 
 def test_a_table_that_was_changed_is_refused(tmp_path):

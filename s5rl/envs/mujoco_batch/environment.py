@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
@@ -103,6 +104,11 @@ class ProjectedDmControlBatch(BatchedEnvironment):
     def num_envs(self) -> int:
         """The number B of rows."""
         return self._num_envs
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The tasks and the `ProjectionSettings`; see `BatchedEnvironment.settings`."""
+        return {"tasks": self._names, **dataclasses.asdict(self._settings)}
 
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode in every row; see `BatchedEnvironment.reset`."""

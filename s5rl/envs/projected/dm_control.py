@@ -111,6 +111,16 @@ class ProjectedDmControl(dm_env.Environment):
         """Returns the spec of float32 [A], from -1 to 1."""
         return self._settings.action_spec()
 
+    def render(self, height: int = 120, width: int = 160) -> np.ndarray:
+        """Returns a picture of the current episode; see `DmControl.render`.
+
+        Raises:
+          RuntimeError: nothing can be drawn, or no episode has begun.
+        """
+        if self._episode is None:
+            raise RuntimeError("there is nothing to draw before the first episode: call reset().")
+        return self._member.render(height, width)
+
     def get_state(self) -> ProjectedDmControlState:
         """Returns all that decides what follows."""
         return ProjectedDmControlState(
