@@ -11,7 +11,7 @@ import pytest
 from agents import OBSERVED, SPEC, amid_episodes, small_agent, subject_of
 
 from s5rl.agents import PPOConfig
-from s5rl.agents.sequences import minibatch_rows
+from s5rl.agents.sequences import minibatch_rows, take_rows
 from s5rl.cores import FeedForwardCore, LSTMCore
 
 CORE = LSTMCore(8)
@@ -95,7 +95,7 @@ def test_an_epoch_holds_every_sequence_once():
 
 def test_a_minibatch_holds_whole_sequences_with_their_own_memory():
     sequences = sequences_of_window()
-    picked = sequences.rows(jnp.asarray([2, 0]))
+    picked = take_rows(sequences, jnp.asarray([2, 0]))
     for field in ("seen", "live", "raw_action", "log_prob", "value", "advantage"):
         for whole, part in zip(
             jax.tree.leaves(getattr(sequences, field)), jax.tree.leaves(getattr(picked, field)), strict=True

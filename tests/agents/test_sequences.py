@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from agents import ENVIRONMENT, OBSERVED, amid_episodes, small_agent, subject_of
 
-from s5rl.agents.sequences import cut, join, minibatch_rows
+from s5rl.agents.sequences import cut, join, minibatch_rows, take_rows
 from s5rl.conformance import WINDOWS
 from s5rl.cores import GRUCore
 from s5rl.types import EnvironmentSpec
@@ -90,7 +90,7 @@ def test_every_epoch_but_the_first_begins_with_a_refresh():
             if epoch and is_refreshed:
                 current = current._replace(core_state=refreshed_states()(state.params, current))
             (rows,) = minibatch_rows(jax.random.fold_in(KEY, epoch), 8, num_minibatches=1)
-            state, _ = gradient_step(state, current.rows(rows))
+            state, _ = gradient_step(state, take_rows(current, rows))
         return state
 
     got, _ = jax.jit(refreshing.update)(subject().state, amid_episodes(subject()), KEY)

@@ -32,7 +32,8 @@ def assert_trees_close(left, right, tolerance):
 @over_algorithms
 def test_seeds_in_parallel_equal_single_runs(algorithm):
     agent = small_agent(algorithm, CORE)
-    num_updates = {"a2c": 20, "ppo": 5}[algorithm]  # PPO takes several gradient steps in each: roundings grow
+    # PPO and Muesli take several gradient steps in each: roundings grow.
+    num_updates = {"a2c": 20, "ppo": 5, "muesli": 3}[algorithm]
     num_steps = num_updates * agent.config.num_envs * agent.config.unroll_length
     together = train(agent, ENVIRONMENT, num_steps, seed=3, num_seeds=3)
     assert together.num_seeds == 3
