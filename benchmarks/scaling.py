@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,6 +97,12 @@ def acting(core: RecurrentCore, num_steps: int) -> functools.partial[Any]:
     return functools.partial(run, prepared, state)
 
 
+def warm_seconds(run: Callable[[], Any]) -> float:
+    """Returns the CPU time of a second call: what ran before the first one has filled the caches."""
+    jax.block_until_ready(run())
+    return machine.cpu_seconds(run)
+
+
 def exponent(lengths: list[int], values: list[float]) -> float:
     """Returns the slope of log(values) over log(T), from T = 512 on."""
     start = lengths.index(512)
@@ -114,10 +121,7 @@ def main() -> None:
             passes = {name: training(core, num_steps) for name, core in cores(num_steps).items()}
             acts = {name: acting(core, num_steps) for name, core in cores(num_steps).items()}
             turns = [
-                {
-                    name: (machine.cpu_seconds(passes[name][0]), machine.cpu_seconds(acts[name]))
-                    for name in names
-                }
+                {name: (warm_seconds(passes[name][0]), warm_seconds(acts[name])) for name in names}
                 for _ in range(settings.repeats + 1)
             ]
             for name in names:

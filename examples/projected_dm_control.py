@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
     default = paper_settings() if "--paper" in words else Settings()
     settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
+    check_folder(settings)
     console = Console()
     tasks = [(task, "train") for task in settings.tasks] + [(task, "test") for task in settings.held_out]
     evaluations = Evaluations(settings.directory / "evaluations.csv")
@@ -171,6 +173,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(console, tasks, settings, evaluations)
     plot(tasks, settings, evaluations)
     console.print(f"wrote {settings.directory}/curves.png and quarters.png", highlight=False, soft_wrap=True)
+
+
+def check_folder(settings: Settings) -> None:
+    """Stops where the folder holds evaluations with other settings; other cores may join them."""
+    now = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    for name in ("cores", "directory"):
+        del now[name]
+    file = settings.directory / "settings.json"
+    before = json.loads(file.read_text()) if file.exists() else now
+    if before != now:
+        different = ", ".join(name for name in now if now[name] != before.get(name))
+        raise SystemExit(f"{settings.directory} holds runs with other {different}: name another --directory.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(now, indent=1))
 
 
 def evaluation_environment(task: str, num_episodes: int) -> ProjectedDmControlBatch:

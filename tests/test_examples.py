@@ -424,6 +424,8 @@ def test_projected_dm_control_writes_evaluations_and_plots(tiny_projected, tmp_p
     for name in ("curves.png", "quarters.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert "pendulum/swingup" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"holds runs with other num_episodes, seed: name another"):
+        tiny_projected.main([*arguments, "--seed", "1", "--num-episodes", "3"])
     # A second call trains and evaluates nothing again.
     before = (tmp_path / "evaluations.csv").read_bytes()
     tiny_projected.main(arguments)
