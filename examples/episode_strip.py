@@ -100,7 +100,7 @@ def draw(frames: Sequence[Frame], title: str, path: Path) -> None:
     num_rows = math.ceil(len(frames) / NUM_COLUMNS)
     figure = Figure(figsize=(2.1 * NUM_COLUMNS, 1.9 * num_rows + 0.3), layout="constrained")
     figure.suptitle(title)
-    grid = figure.subplots(num_rows, NUM_COLUMNS, squeeze=False).flat
+    grid = list(figure.subplots(num_rows, NUM_COLUMNS, squeeze=False).flat)
     for axes in grid:
         axes.set_axis_off()
     for axes, frame in zip(grid, frames, strict=False):

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from rich.console import Console
 
 from s5rl import (
@@ -451,22 +452,31 @@ def test_projected_dm_control_refuses_wrong_words(projected, capsys, words, mess
 def test_projected_cartpole_compares_memories_and_goes_on(tmp_path, capsys, monkeypatch):
     example = importlib.import_module("projected_cartpole")
     config = MuesliConfig(
-        num_envs=2, unroll_length=4, torso_sizes=(4,), model_size=4, num_bins=5, num_samples=2
+        num_envs=2, unroll_length=4, torso_sizes=(4,), model_unroll_length=1, model_size=4, num_bins=5
     )
     monkeypatch.setattr(example, "muesli_config", lambda num_steps: config)
     monkeypatch.setitem(example.CORES, "feed_forward", FeedForwardCore((4,)))
-    flags = "--num-seeds 1 --num-episodes 2 --cores feed_forward --environments Pendulum --directory"
-    for num_steps in ("80", "160"):  # prolonged by the second call
-        example.main([*flags.split(), str(tmp_path), "--num-steps", num_steps])
+    flags = "--num-steps 80 --num-episodes 2 --cores feed_forward --environments CartPole --directory"
+    for _ in range(2):  # the second call reads what the first one has trained
+        example.main([*flags.split(), str(tmp_path)])
     rows = list(csv.DictReader((tmp_path / "feed_forward" / "metrics.csv").open(newline="")))
-    assert [row["update"] for row in rows] == [str(update) for update in range(1, 21)]
+    assert [row["update"] for row in rows] == [str(update) for update in range(1, 11)]
+    rows = list(csv.DictReader((tmp_path / "feed_forward" / "evaluations.csv").open(newline="")))
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    shown = capsys.readouterr().out
-    assert "random" in shown
-    assert "feed_forward" in shown
+    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["feed_forward", *[f"{float(rows[-1]['episode_return']):.2f}"] * 2] in lines
+    assert sum(line[:1] == ["random"] for line in lines) == 2
     with pytest.raises(SystemExit):
         example.main(["--environments", "Acrobot"])
     assert "--environments must be of CartPole, Pendulum" in capsys.readouterr().err
+
+
+def test_projected_cartpole_has_as_many_projections_as_asked_for():
+    example = importlib.import_module("projected_cartpole")
+    for projections, is_fixed, count in ((0, False, 2), (1, True, 2), (3, True, 6)):
+        environment = example.projected(example.Settings(projections=projections))
+        assert environment.settings.fixed_projections == is_fixed
+        assert len(environment.environments) == count
 
 
 def test_a_strip_shows_an_episode(tmp_path, monkeypatch):
@@ -477,7 +487,7 @@ def test_a_strip_shows_an_episode(tmp_path, monkeypatch):
     agent = make_agent(spec, core=FeedForwardCore((4,)), algorithm="a2c", config=A2CConfig(torso_sizes=(4,)))
     policy = Policy(agent, agent.acting_params(agent.init(jax.random.key(0))))
     # Without a renderer; pictures are tested with dm_control. The colour tells how often one was drawn.
-    pictures = iter(np.full((6, 8, 3), level, np.uint8) for level in range(255))
+    pictures = iter(np.full((6, 8, 3), (level, 90, 200), np.uint8) for level in range(255))
     monkeypatch.setattr(ProjectedDmControl, "render", lambda self: next(pictures))
     monkeypatch.setattr(example, "load_policy", lambda folder: policy)
     frames = example.play(policy, environment, every=300)
@@ -486,6 +496,8 @@ def test_a_strip_shows_an_episode(tmp_path, monkeypatch):
     returns = [frame.episode_return for frame in frames]
     assert returns == sorted(returns)
     example.main(["a_folder", "--every", "500", "--output", str(tmp_path / "new" / "strip.png")])
-    assert (tmp_path / "new" / "strip.png").read_bytes().startswith(b"\x89PNG")
+    strip = (255 * imread(tmp_path / "new" / "strip.png")[..., :3]).round().astype(int)
+    for level in (5, 6, 7):  # of steps 0, 500 and 1000, behind the five above
+        assert (strip == (level, 90, 200)).all(axis=-1).sum() > 1_000
     with pytest.raises(ValueError, match="bound to another environment"):
         example.play(policy, ProjectedDmControl(["cartpole/swingup"], previous_action=True), every=300)
