@@ -79,7 +79,7 @@ class ActorCriticAgent(MemoryAgent):
     @property
     def network(self) -> ActorCritic:
         """The network body that acting and learning share."""
-        return ActorCritic(*self._parts)
+        return ActorCritic(**self._parts)
 
     def _evaluate_actions(
         self, params: Params, seen: dm_env.TimeStep, core_state: CoreState, raw_action: Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Self
 
 import dm_env
 import jax
@@ -13,9 +13,9 @@ import optax
 
 from s5rl.agents.base import Agent, UnboundAgentError, key_for_each_row
 from s5rl.cores import RecurrentCore
-from s5rl.networks import ActionHead, MLPTorso, NetworkInputs, Torso
+from s5rl.networks import MemoryNetwork, MLPTorso, NetworkInputs, Torso
 from s5rl.networks.torso import ACTIVATIONS
-from s5rl.types import ActorState, ActOutput, Array, CoreState, EnvironmentSpec, Params, PRNGKey
+from s5rl.types import ActorState, ActOutput, Array, EnvironmentSpec, Params, PRNGKey
 from s5rl.validation import check_bool, check_choice, check_number, check_positive, check_sizes
 
 
@@ -73,42 +73,6 @@ class MemoryAgentConfig(abc.ABC):
         """Raises a ValueError if a setting of the algorithm's own is out of its range."""
 
 
-class NetworkOutput(Protocol):
-    """What acting reads of a network's output."""
-
-    @property
-    def policy(self) -> Array:
-        """[..., P] parameters of the action distribution."""
-
-
-class MemoryNetwork(Protocol):
-    """A network around a core."""
-
-    @property
-    def head(self) -> ActionHead:
-        """The family of action distributions."""
-
-    def prepare(self, params: Params) -> Params:
-        """Returns parameters whose core is prepared for acting."""
-
-    def step(self, params: Params, timestep: dm_env.TimeStep, state: CoreState) -> tuple[Any, CoreState]:
-        """Consumes one time step; returns a NetworkOutput, and the memory after it."""
-
-    def unroll(self, params: Params, timesteps: dm_env.TimeStep, state: CoreState) -> tuple[Any, CoreState]:
-        """Consumes a sequence of time steps; equals a scan of `step`."""
-
-
-class NetworkParts(NamedTuple):
-    """What every network is made of; the names are those of its arguments."""
-
-    environment_spec: EnvironmentSpec
-    core: RecurrentCore
-    torso: Torso
-    policy_sizes: tuple[int, ...]
-    value_sizes: tuple[int, ...]
-    activation: str
-
-
 @dataclasses.dataclass(frozen=True)
 class MemoryAgent(Agent):
     """Everything of an agent but its network and how it learns.
@@ -130,7 +94,7 @@ class MemoryAgent(Agent):
 
     @property
     @abc.abstractmethod
-    def network(self) -> MemoryNetwork:
+    def network(self) -> MemoryNetwork[Any]:
         """The network body that acting and learning share."""
 
     def initial_actor_state(self, batch_size: int | None = None) -> ActorState:
@@ -178,17 +142,18 @@ class MemoryAgent(Agent):
         )
 
     @property
-    def _parts(self) -> NetworkParts:
+    def _parts(self) -> dict[str, Any]:
+        """The fields of `MemoryNetwork`."""
         config, inputs = self.config, self.inputs
         default = MLPTorso(inputs.observation_spec, config.torso_sizes, config.activation)
-        return NetworkParts(
-            environment_spec=EnvironmentSpec(inputs.observation_spec, inputs.environment_spec.action),
-            core=self.core,
-            torso=self.torso or default,
-            policy_sizes=config.policy_sizes,
-            value_sizes=config.value_sizes,
-            activation=config.activation,
-        )
+        return {
+            "environment_spec": EnvironmentSpec(inputs.observation_spec, inputs.environment_spec.action),
+            "core": self.core,
+            "torso": self.torso or default,
+            "policy_sizes": config.policy_sizes,
+            "value_sizes": config.value_sizes,
+            "activation": config.activation,
+        }
 
     def _with_spec(self, environment_spec: EnvironmentSpec) -> Self:
         agent = dataclasses.replace(self, environment_spec=environment_spec)

@@ -57,7 +57,7 @@ class MuesliAgent(MemoryAgent):
     Attributes:
       config: the settings.
 
-    Source: Hessel et al. 2021 (Muesli), equations 9 to 16; where it says nothing, fields of the config.
+    Source: Hessel et al. 2021 (Muesli), equations 7 and 9 to 14; where it says nothing, fields of the config.
     """
 
     config: MuesliConfig = _DEFAULTS
@@ -78,7 +78,7 @@ class MuesliAgent(MemoryAgent):
         """The network body that acting and learning share, with the model."""
         config = self.config
         return MuesliNetwork(
-            *self._parts,
+            **self._parts,
             model=LSTMCore(config.model_size),
             values=TwoHotDistribution(config.num_bins, config.max_value),
         )

@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple, final
 
-import dm_env
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from s5rl.cores import LSTMCore, RecurrentCore
-from s5rl.networks.body import Body
-from s5rl.networks.heads import ActionHead, make_head
-from s5rl.networks.perceptron import perceptron
-from s5rl.networks.torso import Torso
+from s5rl.cores import LSTMCore
+from s5rl.networks.memory_network import MemoryNetwork
 from s5rl.networks.value_distribution import TwoHotDistribution
-from s5rl.types import Array, CoreState, EnvironmentSpec, Params, PRNGKey
+from s5rl.types import Array, Params, PRNGKey
 
 ModelState = dict[str, Array]
 """What the model carries from action to action, leaves [..., model size]."""
@@ -48,49 +44,29 @@ class ModelOutput(NamedTuple):
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False)
-class MuesliNetwork:
+class MuesliNetwork(MemoryNetwork[MuesliOutput]):
     """Torso, core, perceptrons for policy and value, and an LSTM over actions with three heads.
 
-        h_t = core(torso(o_t)),    m_0 = initial(h_t),    m_k = LSTM(a_{t + k - 1}, m_{k - 1})
+        h_t = core(torso(o_t)),    m_0 = start(h_t),    m_k = LSTM(a_{t + k - 1}, m_{k - 1})
         policy(h_t), value(h_t),   reward(m_k), value(m_k), policy(m_k)
 
     Attributes:
-      environment_spec: specs of what the torso sees and of the action.
-      core: the memory.
-      torso: what stands before the memory.
-      policy_sizes: hidden layers of the policies.
-      value_sizes: hidden layers of values and rewards.
-      activation: name of what follows a hidden layer.
       model: the LSTM of the model.
       values: the distributions that stand for values and rewards.
-
-    Raises:
-      ValueError: no head serves the action spec.
 
     Source: Hessel et al. 2021 (Muesli), section 4.4 and figure 10.
     """
 
-    environment_spec: EnvironmentSpec
-    core: RecurrentCore
-    torso: Torso
-    policy_sizes: tuple[int, ...]
-    value_sizes: tuple[int, ...]
-    activation: str
     model: LSTMCore
     values: TwoHotDistribution
 
-    @property
-    def head(self) -> ActionHead:
-        """The family of action distributions."""
-        return make_head(self.environment_spec.action)
-
-    def init(self, key: PRNGKey) -> Params:
+    def init(self, key: PRNGKey) -> dict[str, Params]:
         """Returns fresh parameters, a dict."""
         keys = jax.random.split(key, 9)
         memory = jnp.zeros((1, self.core.output_size), float)
         hidden = jnp.zeros((1, self.model.output_size), float)
         return {
-            **self._body.init(keys[0], keys[1]),
+            **self._init_memory(keys[0], keys[1]),
             "policy": self._policy.init(keys[2], memory),
             "value": self._value.init(keys[3], memory),
             "model_start": self._model_start.init(keys[4], memory),
@@ -99,24 +75,6 @@ class MuesliNetwork:
             "model_value": self._value.init(keys[7], hidden),
             "model_policy": self._policy.init(keys[8], hidden),
         }
-
-    def prepare(self, params: Params) -> Params:
-        """Returns parameters whose core is prepared for acting."""
-        return self._body.prepare(params)
-
-    def step(
-        self, params: Params, timestep: dm_env.TimeStep, state: CoreState
-    ) -> tuple[MuesliOutput, CoreState]:
-        """Consumes one time step [B, ...] or [...]; see `Body.step`."""
-        memory, state = self._body.step(params, timestep, state)
-        return self._heads(params, memory), state
-
-    def unroll(
-        self, params: Params, timesteps: dm_env.TimeStep, state: CoreState
-    ) -> tuple[MuesliOutput, CoreState]:
-        """Consumes a sequence of time steps [T, B, ...]; see `Body.unroll`."""
-        memory, state = self._body.unroll(params, timesteps, state)
-        return self._heads(params, memory), state
 
     def start_model(self, params: Params, memory: Array) -> ModelState:
         """Returns the state of the model at outputs of the core [..., F], before any action."""
@@ -150,23 +108,15 @@ class MuesliNetwork:
         )
         return output, state
 
-    def _heads(self, params: Params, memory: Array) -> MuesliOutput:
-        policy = self._policy.apply(params["policy"], memory)
-        value_logits = self._value.apply(params["value"], memory)
-        return MuesliOutput(policy, self.values.decode(value_logits), value_logits, memory)
-
-    @property
-    def _body(self) -> Body:
-        return Body(self.environment_spec.observation, self.core, self.torso)
-
-    @property
-    def _policy(self) -> hk.Transformed:
-        return perceptron((*self.policy_sizes, self.head.num_parameters), self.activation)
+    def _heads(self, params: dict[str, Params], outputs: Array) -> MuesliOutput:
+        policy = self._policy.apply(params["policy"], outputs)
+        value_logits = self._value.apply(params["value"], outputs)
+        return MuesliOutput(policy, self.values.decode(value_logits), value_logits, outputs)
 
     @property
     def _value(self) -> hk.Transformed:
-        return perceptron((*self.value_sizes, self.values.num_bins), self.activation)
+        return self._perceptron((*self.value_sizes, self.values.num_bins))
 
     @property
     def _model_start(self) -> hk.Transformed:
-        return perceptron((2 * self.model.output_size,), self.activation)
+        return self._perceptron((2 * self.model.output_size,))
