@@ -66,11 +66,16 @@ def assert_equal_files(left: Path, right: Path):
         assert (left / name).read_bytes() == (right / name).read_bytes()
 
 
-@pytest.mark.parametrize(("algorithm", "num_seeds"), [("a2c", 1), ("ppo", 2)])
-def test_a_continued_run_is_the_run_in_one_go(tmp_path, algorithm, num_seeds):
+REPLAY = {"replay_fraction": 0.5, "replay_capacity": 8}  # full after four updates
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "num_seeds", "settings"), [("a2c", 1, {}), ("ppo", 2, {}), ("muesli", 1, REPLAY)]
+)
+def test_a_continued_run_is_the_run_in_one_go(tmp_path, algorithm, num_seeds, settings):
     def run(name, num_updates):
         return train(
-            agent(algorithm),
+            agent(algorithm, **settings),
             ENVIRONMENT,
             num_updates * SLOTS,
             seed=5,
