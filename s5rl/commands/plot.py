@@ -134,7 +134,8 @@ def _environment(directory: Path) -> tuple[str, str]:
     else:
         fields = ", ".join(f"{name}={value}" for name, value in described["fields"].items())
         title = f"{described['type'].rpartition(':')[2]}({fields})"
-    return (title if "host" in described else json.dumps(described)), title
+    # Of dm_env environments only the class is described; what they were made from is in the title.
+    return json.dumps(described) + (title if "host" in described else ""), title
 
 
 def _lines_of_csv(file: Path, metric: str) -> list[_Line]:

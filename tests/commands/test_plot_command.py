@@ -108,6 +108,17 @@ def test_an_environment_has_a_panel_and_a_run_a_curve(panels, runs):
     assert [path.name for path in paths] == ["episode_return.png", "episode_return.svg"]
 
 
+def test_host_environments_with_other_settings_have_panels_of_their_own(panels, tmp_path):
+    def batch_of(tasks):
+        return {"host": "s5rl.envs.mujoco_batch:ProjectedDmControlBatch", "fields": {"tasks": tasks}}
+
+    tasks = (["cartpole/swingup"], ["pendulum/swingup"], ["cartpole/swingup"])
+    returns = np.ones((1, 3))
+    runs = [write_run(tmp_path / str(i), batch_of(each), returns) for i, each in enumerate(tasks)]
+    drawn, _ = panels(*runs)
+    assert [list(panel.curves) for panel in drawn] == [["0", "2"], ["1"]]
+
+
 def test_files_go_where_the_runs_are(panels, runs):
     folder = runs[0].parent
     for words, place in ((runs[:1], runs[0]), ((runs[0], runs[2]), folder), (runs, folder.parent)):
