@@ -19,6 +19,8 @@ MAX_LOGITS = 100_000
 """More discrete values than this are not served: each of them is an output of the network."""
 MIN_SCALE = 1e-3
 """Least scale of a Gaussian before it is squashed."""
+MAX_MEAN = 2.0
+"""Largest mean of a Gaussian before it is squashed: its mode reaches 0.96 of the range of an action."""
 MAX_ENUMERATED = 32
 """No more actions than this are tried one by one."""
 
@@ -147,8 +149,9 @@ class SquashedGaussianHead(ActionHead):
 
         action = minimum + (tanh(raw) + 1) / 2 * (maximum - minimum),    raw ~ N(mean, scale)
 
-    The scale lies between MIN_SCALE and 1; with a scale of 1 and a mean of 0 actions spread over all of their
-    range.
+    The mean lies between -MAX_MEAN and MAX_MEAN, the scale between MIN_SCALE and 1; with a scale of 1 and a
+    mean of 0 actions spread over all of their range. Means without bounds drift to where noise changes no
+    action any more, and exploration ends.
 
     Attributes:
       shape: shape of one action.
@@ -203,7 +206,8 @@ class SquashedGaussianHead(ActionHead):
         # The floor keeps log-densities finite when training drives the scale to nothing. A scale beyond 1
         # would only push the tanh to both of its ends: noise in which the mean no longer matters.
         return distrax.MultivariateNormalDiag(
-            mean, MIN_SCALE + (1.0 - MIN_SCALE) * jax.nn.sigmoid(scale + 1.0)
+            MAX_MEAN * jnp.tanh(mean / MAX_MEAN),
+            MIN_SCALE + (1.0 - MIN_SCALE) * jax.nn.sigmoid(scale + 1.0),
         )
 
     def _squash(self) -> distrax.Bijector:

@@ -68,7 +68,7 @@ def test_squashed_gaussian_density_is_the_derivative_of_its_distribution():
     head = make_head(specs.BoundedArray((), np.float64, -2.0, 6.0))
     assert isinstance(head, SquashedGaussianHead)
     parameters = jnp.asarray([0.3, -0.5])
-    mean, scale = 0.3, 1e-3 + 0.999 * float(jax.nn.sigmoid(-0.5 + 1.0))
+    mean, scale = 2 * np.tanh(0.3 / 2), 1e-3 + 0.999 * float(jax.nn.sigmoid(-0.5 + 1.0))
     raw = np.linspace(-2.0, 2.0, 9)
     step = 1e-4
 
@@ -86,6 +86,14 @@ def test_the_scale_of_a_squashed_gaussian_is_bounded():
     for parameter, scale in [(-1e6, 1e-3), (1e6, 1.0)]:
         entropy = head.entropy(jnp.asarray([0.0, parameter]))
         np.testing.assert_allclose(entropy, scipy.stats.norm.entropy(0.0, scale), rtol=1e-4)
+
+
+def test_the_mean_of_a_squashed_gaussian_is_bounded():
+    head = make_head(specs.BoundedArray((1,), np.float32, -4.0, 4.0))
+    for parameter, mean in [(-1e6, -2.0), (1e6, 2.0), (0.1, 0.1)]:
+        mode = head.mode(jnp.asarray([parameter, 0.0]))
+        np.testing.assert_allclose(mode.raw, mean, rtol=1e-3)
+        np.testing.assert_allclose(mode.action, 4 * np.tanh(mean), rtol=1e-3)
 
 
 def test_log_prob_has_finite_gradients_at_saturation():
