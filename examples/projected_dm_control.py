@@ -52,7 +52,7 @@ class Settings:
     """To be evaluated on only."""
     cores: tuple[str, ...] = ("s5", "lstm", "feed_forward")
     """Memories: s5, lstm, feed_forward."""
-    num_steps: float = 400_000
+    num_steps: float = 1_000_000
     """Slots of each run over all environments, such as 2e6."""
     num_evaluations: int = 4
     """Evaluations of each run, at equal distances."""
@@ -90,21 +90,21 @@ def paper_settings() -> Settings:
 def small_config() -> MuesliConfig:
     """Returns settings that learn something in minutes."""
     return MuesliConfig(
-        learning_rate=5e-4,
-        discount=0.99,
+        learning_rate=1e-3,
+        discount=0.995,
         value_cost=1.0,
-        num_envs=32,
+        num_envs=64,
         unroll_length=128,
         torso_sizes=(128,),
         observe_previous_action=True,
-        num_epochs=4,
+        num_epochs=2,
         num_minibatches=8,
         model_unroll_length=1,
         model_size=64,
         model_cost=3.0,
         num_samples=8,
         num_bins=101,
-        max_value=9.5,  # stands for a return of 107; discounted ones reach 100
+        max_value=14.0,  # stands for a return of 225; discounted ones reach 200
     )
 
 
@@ -116,17 +116,18 @@ class Evaluations:
     def __init__(self, file: Path) -> None:
         """Reads the table, if there is one."""
         self._file = file
-        self.rows: list[dict[str, str]] = []
-        if file.exists():
-            with file.open(newline="") as stream:
-                self.rows = list(csv.DictReader(stream))
+        self.rows: list[dict[str, str]] = self._read()
 
     def has(self, core: str, steps: int) -> bool:
         """Returns whether a core was evaluated after so many steps."""
         return any(row["core"] == core and int(row["steps"]) == steps for row in self.rows)
 
     def add(self, core: str, steps: int, results: dict[tuple[str, str], InContextEvaluation]) -> None:
-        """Adds what a core reached on each task and split, and writes the table."""
+        """Adds what a core reached on each task and split, and writes the table.
+
+        It is read anew before, since other processes may have added to it: of other cores, run beside.
+        """
+        self.rows = self._read()
         for (task, split), result in results.items():
             parts = result.returns_of_parts(NUM_PARTS).mean(axis=0)
             values = (core, steps, task, split, result.episode_returns.mean(), *parts)
@@ -136,6 +137,12 @@ class Evaluations:
             writer = csv.DictWriter(stream, self.HEADINGS)
             writer.writeheader()
             writer.writerows(self.rows)
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._file.exists():
+            return []
+        with self._file.open(newline="") as stream:
+            return list(csv.DictReader(stream))
 
     def curve(self, core: str, task: str) -> tuple[list[int], list[float]]:
         """Returns steps and mean returns of a core on a task."""
