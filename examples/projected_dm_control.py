@@ -9,11 +9,13 @@ that is stopped goes on when it is called again.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -169,11 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tasks = [(task, "train") for task in settings.tasks] + [(task, "test") for task in settings.held_out]
     evaluations = Evaluations(settings.directory / "evaluations.csv")
     if not evaluations.has(RANDOM, 0):
-        floors = {
-            (task, split): evaluate_random(evaluation_environment(task, settings.num_episodes))
-            for task, split in tasks
-        }
-        evaluations.add(RANDOM, 0, floors)
+        evaluations.add(RANDOM, 0, evaluate_tasks(evaluate_random, tasks, settings.num_episodes))
     for name in settings.cores:
         console.print(name, highlight=False)
         run(name, tasks, settings, evaluations)
@@ -196,9 +194,18 @@ def check_folder(settings: Settings) -> None:
     file.write_text(json.dumps(now, indent=1))
 
 
-def evaluation_environment(task: str, num_episodes: int) -> ProjectedDmControlBatch:
-    """Returns a task behind fresh projections, others than those of training."""
-    return ProjectedDmControlBatch((task,), num_envs=num_episodes, seed=EVALUATION_SEED)
+def evaluate_tasks(
+    evaluate: Callable[[ProjectedDmControlBatch], InContextEvaluation],
+    tasks: list[tuple[str, str]],
+    num_episodes: int,
+) -> dict[tuple[str, str], InContextEvaluation]:
+    """Evaluates each task and split behind fresh projections, others than those of training."""
+    results = {}
+    for task, split in tasks:
+        environment = ProjectedDmControlBatch((task,), num_envs=num_episodes, seed=EVALUATION_SEED)
+        with contextlib.closing(environment):
+            results[task, split] = evaluate(environment)
+    return results
 
 
 def run(name: str, tasks: list[tuple[str, str]], settings: Settings, evaluations: Evaluations) -> None:
@@ -211,15 +218,13 @@ def run(name: str, tasks: list[tuple[str, str]], settings: Settings, evaluations
         if evaluations.has(name, num_steps):
             continue
         environment = ProjectedDmControlBatch(settings.tasks, num_envs=config.num_envs, seed=settings.seed)
-        result = train(agent, environment, num_steps, seed=settings.seed, directory=settings.directory / name)
-        params = result.agent.acting_params(result.state)
-        results = {
-            (task, split): evaluate_in_context(
-                result.agent, params, evaluation_environment(task, settings.num_episodes)
+        with contextlib.closing(environment):
+            result = train(
+                agent, environment, num_steps, seed=settings.seed, directory=settings.directory / name
             )
-            for task, split in tasks
-        }
-        evaluations.add(name, num_steps, results)
+        params = result.agent.acting_params(result.state)
+        evaluate = functools.partial(evaluate_in_context, result.agent, params)
+        evaluations.add(name, num_steps, evaluate_tasks(evaluate, tasks, settings.num_episodes))
 
 
 def show(
