@@ -30,7 +30,7 @@ from s5rl.plots import Curve, Panel, plot_panels
 from s5rl.training import InContextEvaluation, evaluate_in_context, evaluate_random
 
 SMALL_CORES: dict[str, RecurrentCore] = {
-    "s5": ResettableS5Core(state_size=64, model_size=64, num_layers=2),
+    "s5": ResettableS5Core(state_size=64, model_size=64, num_layers=2, norm="post"),
     "lstm": LSTMCore(64),
     "feed_forward": FeedForwardCore((64,)),
 }
@@ -92,7 +92,7 @@ def paper_settings() -> Settings:
 def small_config() -> MuesliConfig:
     """Returns settings that learn something in minutes."""
     return MuesliConfig(
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         discount=0.995,
         value_cost=1.0,
         num_envs=64,
