@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 from dm_env import specs
 
 from s5rl.acme import compat
@@ -49,9 +50,10 @@ class RecurrentNetwork(hk.RNNCore):
           torso: from observations [N, ...] to features [N, F]; None for an MLP over the flat observation.
         """
         super().__init__(name="recurrent_network")
-        self._is_flagged = isinstance(observation_spec, FlaggedObservation)
-        self._observation_spec = observation_spec.observation if self._is_flagged else observation_spec
-        self._torso = torso or MLPTorso(self._observation_spec, TORSO_SIZES, "relu")
+        is_flagged = isinstance(observation_spec, FlaggedObservation)
+        seen_spec = observation_spec.observation if is_flagged else observation_spec
+        self._observation_spec = observation_spec
+        self._torso = torso or MLPTorso(seen_spec, TORSO_SIZES, "relu")
         self._core = core.to_haiku()
         self._head = head
 
@@ -86,20 +88,30 @@ class RecurrentNetwork(hk.RNNCore):
     def _run(
         self, core: Callable[[Any, CoreState], tuple[Array, CoreState]], inputs: Observation, state: CoreState
     ) -> tuple[Any, CoreState]:
-        observation = inputs.observation if self._is_flagged else inputs
-        features = self._features(observation)
-        outputs, state = core((features, inputs.is_first) if self._is_flagged else features, state)
+        observation, leading = self._checked(inputs)
+        is_flagged = isinstance(observation, FlaggedObservation)
+        seen = observation.observation if is_flagged else observation
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), seen)
+        features = self._torso(flat)
+        features = features.reshape(*leading, features.shape[-1])
+        outputs, state = core((features, observation.is_first) if is_flagged else features, state)
         return self._head(outputs), state
 
-    def _features(self, observation: Observation) -> Array:
-        """Returns features [..., F] of an observation with any number of leading axes."""
-        spec, leaf = jax.tree.leaves(self._observation_spec)[0], jax.tree.leaves(observation)[0]
-        leading = leaf.shape[: leaf.ndim - len(spec.shape)]
-        flat = jax.tree.map(
-            lambda spec, leaf: leaf.reshape(-1, *spec.shape), self._observation_spec, observation
-        )
-        features = self._torso(flat)
-        return features.reshape(*leading, features.shape[-1])
+    def _checked(self, observation: Observation) -> tuple[Observation, tuple[int, ...]]:
+        """Returns an observation in the nest of its spec, and its leading axes."""
+        wanted, structure = jax.tree.flatten(self._observation_spec)
+        # By the leaves: replay servers give NamedTuples back as classes of their own.
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(observation)]
+        ranks = {leaf.ndim - len(spec.shape) for leaf, spec in zip(leaves, wanted, strict=False)}
+        shapes = [leaf.shape[min(ranks) :] for leaf in leaves]
+        if len(ranks) != 1 or min(ranks) < 0 or shapes != [spec.shape for spec in wanted]:
+            raise ValueError(
+                "observation does not fit the spec that the network was made for: expected leaves "
+                f"{[list(spec.shape) for spec in wanted]} behind the axes of time and batch, got "
+                f"{[list(leaf.shape) for leaf in leaves]}. Make the spec from the environment in all of its "
+                "wrappers, IsFirstWrapper included."
+            )
+        return jax.tree.unflatten(structure, leaves), leaves[0].shape[: min(ranks)]
 
 
 def policy_value_network(
