@@ -12,6 +12,7 @@ shim below puts one such thing back, only where it is missing. Importing s5rl ch
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import inspect
 import sys
@@ -55,6 +56,16 @@ def install() -> tuple[Shim, ...]:
             shim.put()
             needed.append(shim)
     return tuple(needed)
+
+
+def require() -> None:
+    """Raises an ImportError that says what to do, unless `import acme` works here."""
+    try:
+        importlib.metadata.version("dm-acme")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError("dm-acme is not installed: docs/acme.md says how it is.") from error
+    if missing := next((shim for shim in SHIMS if shim.is_needed()), None):
+        raise ImportError(f"Call s5rl.acme.compat.install() before `import acme`: here it misses {missing}.")
 
 
 def _is_installed(module: str) -> bool:

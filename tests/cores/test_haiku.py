@@ -6,6 +6,8 @@ named by its path: `skip` of `layer_0` is the parameter `layer_0/skip` of the mo
 
 from __future__ import annotations
 
+import collections
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -207,6 +209,17 @@ def test_there_and_back_again():
     assert core.output_size == LSTM.output_size
     assert_close(core.initial_state(BATCH_SIZE), LSTM.initial_state(BATCH_SIZE), 0.0)
     assert_close(core.unroll(named, inputs, state, flags), LSTM.unroll(params, inputs, state, flags), FP32)
+
+
+def test_a_state_of_another_class_with_the_same_fields_is_taken():
+    """Replay servers give NamedTuples back as classes of their own."""
+    core = HaikuCore(haiku_lstm)
+    params, inputs, flags, state = problem(core)
+    other = collections.namedtuple("LSTMState", state._fields)(*state)
+    assert_close(core.unroll(params, inputs, other, flags), core.unroll(params, inputs, state, flags), 0.0)
+    swapped = collections.namedtuple("LSTMState", ["cell", "hidden"])(*state)
+    with pytest.raises(ValueError, match="state is not one of this HaikuCore"):
+        core.step(params, inputs[0], swapped)
 
 
 class Custom(hk.RNNCore):
