@@ -13,13 +13,11 @@ from agents import LEARNING_CORES, OBSERVED, SMALL_CONFIGS, small_agent
 from cores import CORES
 from random_lengths import RandomLengths, Tape
 
-from s5rl.acme import compat
 from s5rl.envs import DmEnvBatch, make_bsuite
 from s5rl.training import evaluate
 from s5rl.training.host_loop import HostLoop
 from s5rl.types import EnvironmentSpec
 
-compat.install()
 acme = pytest.importorskip("acme", reason="dm-acme is not installed")
 from acme.jax.variable_utils import VariableClient  # noqa: E402
 from acme.utils import counting, loggers, observers  # noqa: E402
