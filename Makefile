@@ -111,17 +111,26 @@ echo "Making $(1) with $$("$$python" --version): a minute or more, about 1.5 GB.
 "$$python" -m venv --clear $(1)
 endef
 
-.venv/installed: pyproject.toml constraints/python3.11.txt constraints/python3.12.txt
+# $(call install-acme,PYTHON): dm-acme without what it asks for, of which this Python has no wheels; what of it
+# works without Reverb finds all it needs among s5rl's own packages.
+define install-acme
+$(1) -m pip install --quiet --no-input --disable-pip-version-check --no-deps \
+	--constraint constraints/acme.txt dm-acme
+endef
+
+.venv/installed: pyproject.toml constraints/python3.11.txt constraints/python3.12.txt constraints/acme.txt
 	@set -e; $(call make-venv,.venv,python3 python python3.13 python3.12 python3.11,sys.version_info >= (3$(comma) 11),Python 3.11 or newer); \
 	version=$$($(VENV_PYTHON) -c 'import sys; print("3.11" if sys.version_info < (3, 12) else "3.12")'); \
 	$(VENV_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
 		--constraint "constraints/python$$version.txt" --editable '.[dev]'; \
+	$(call install-acme,$(VENV_PYTHON)); \
 	touch $@
 
-.venv-lowest/installed: pyproject.toml constraints/lowest.txt
+.venv-lowest/installed: pyproject.toml constraints/lowest.txt constraints/acme.txt
 	@set -e; $(call make-venv,.venv-lowest,$(PYTHONS_3_11),$(IS_3_11),Python 3.11); \
 	$(LOWEST_PYTHON) -m pip install --quiet --no-input --disable-pip-version-check \
 		--requirement constraints/lowest.txt --editable .; \
+	$(call install-acme,$(LOWEST_PYTHON)); \
 	touch $@
 
 # Nothing is resolved here: what dm-acme and TensorFlow ask for in their metadata cannot be had together.
