@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import pickle
 
@@ -18,11 +19,13 @@ from s5rl.training import evaluate
 from s5rl.training.host_loop import HostLoop
 from s5rl.types import EnvironmentSpec
 
-acme = pytest.importorskip("acme", reason="dm-acme is not installed")
-from acme.jax.variable_utils import VariableClient  # noqa: E402
-from acme.utils import counting, loggers, observers  # noqa: E402
+if importlib.util.find_spec("acme") is None:
+    pytest.skip("dm-acme is not installed", allow_module_level=True)
+import acme
+from acme.jax.variable_utils import VariableClient
+from acme.utils import counting, loggers, observers
 
-from s5rl.acme.agents import POLICY, AgentActor, AgentLearner, LocalAgent  # noqa: E402
+from s5rl.acme.agents import POLICY, AgentActor, AgentLearner, LocalAgent
 
 SEED = 7
 UNROLL_LENGTH = 6
