@@ -241,3 +241,23 @@ def test_an_actor_and_a_learner_of_their_own_share_parameters_by_name():
     twin = AgentLearner(agent, iter(()), SEED, logger=loggers.NoOpLogger())
     twin.restore(learner.save())
     assert_equal_trees(twin.get_variables([POLICY]), after)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sonnet") is None, reason="Acme's savers need Sonnet")
+@pytest.mark.parametrize("algorithm", SMALL_CONFIGS)
+def test_acmes_own_savers_keep_it(algorithm, tmp_path):
+    from acme.jax import savers
+    from acme.tf.savers import Checkpointer
+
+    environment = RandomLengths()
+    agent = agent_for(environment, algorithm)
+    local, other, third = (local_agent(environment, agent) for _ in range(3))
+    run_episodes(environment, local, 6)
+    savers.save_to_path(str(tmp_path / "state"), local.save())
+    other.restore(savers.restore_from_path(str(tmp_path / "state")))
+    assert_equal_trees(other.save(), local.save())
+
+    folder = {"directory": str(tmp_path), "add_uid": False, "time_delta_minutes": 0}
+    Checkpointer({"agent": local}, **folder).save(force=True)
+    Checkpointer({"agent": third}, **folder)  # restores
+    assert_equal_trees(third.save(), local.save())

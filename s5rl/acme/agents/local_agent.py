@@ -108,7 +108,7 @@ class LocalAgent(core.Actor, core.VariableSource, core.Saveable):
         self._actor.observe(action, next_timestep)
 
     def update(self, wait: bool = False) -> None:
-        """Learns, if an unroll is complete; the update of one that ends behind an episode waits for its end.
+        """Learns, if an unroll is complete; if it lacks the slot behind an episode, when the next one begins.
 
         Args:
           wait: of no meaning: the update is always done when this returns.
