@@ -68,14 +68,16 @@ def test_impala_acts_without_a_batch_and_unrolls_under_vmap(name):
     initial = networks.initial_state_fn(networks.initial_state_init_fn(KEY))
     params = networks.unroll_init_fn(KEY, initial)
     observations = sequence(BATCH_SIZE, NUM_STEPS)
+    observations.is_first[:, :2] = False  # so that the state at the beginning matters
     states = jax.tree.map(lambda leaf: jnp.stack([leaf] * BATCH_SIZE), initial)
     unroll = jax.jit(jax.vmap(networks.unroll_fn, in_axes=(None, 0, 0)))
-    (logits, values), final = unroll(params, observations, states)
+    _, warm = unroll(params, observations, states)
+    (logits, values), final = unroll(params, observations, warm)
     assert logits.shape == (BATCH_SIZE, NUM_STEPS, NUM_ACTIONS)
     assert values.shape == (BATCH_SIZE, NUM_STEPS)
     step = jax.jit(networks.forward_fn)
     for row in range(BATCH_SIZE):
-        expected = scan(lambda *inputs: step(params, *inputs), at(observations, row), initial)
+        expected = scan(lambda *inputs: step(params, *inputs), at(observations, row), at(warm, row))
         assert_close(at(((logits, values), final), row), expected, FP32)
 
 

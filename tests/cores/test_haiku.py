@@ -7,6 +7,7 @@ named by its path: `skip` of `layer_0` is the parameter `layer_0/skip` of the mo
 from __future__ import annotations
 
 import collections
+import itertools
 
 import haiku as hk
 import jax
@@ -45,17 +46,24 @@ def problem(core, batch_size=BATCH_SIZE):
     return params, inputs, flags, state
 
 
+# Seven compilations each.
+UNROLLED_IN_THE_FAST_SUITE = {
+    ("feed_forward", BATCH_SIZE),
+    ("lstm", None),
+    ("lstm", BATCH_SIZE),
+    ("gru", BATCH_SIZE),
+    ("attention_short_window", None),
+    ("s5", None),
+    ("s5", BATCH_SIZE),
+    ("haiku_stack", BATCH_SIZE),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "batch_size"),
     [
-        ("feed_forward", BATCH_SIZE),
-        ("lstm", None),
-        ("lstm", BATCH_SIZE),
-        ("gru", BATCH_SIZE),
-        ("attention_short_window", None),
-        ("s5", None),
-        ("s5", BATCH_SIZE),
-        ("haiku_stack", BATCH_SIZE),
+        case if case in UNROLLED_IN_THE_FAST_SUITE else pytest.param(*case, marks=pytest.mark.slow)
+        for case in itertools.product(CORES, (None, BATCH_SIZE))
     ],
 )
 def test_every_way_to_unroll_gives_the_numbers_of_the_core(name, batch_size):
