@@ -244,7 +244,7 @@ def thread_section(settings: Settings) -> report.Section:
 @contextlib.contextmanager
 def timers(spent: dict[str, float]) -> Iterator[None]:
     """Adds up the seconds in the host loop's acting and learning, each until its result is there."""
-    real = {"acting": host_loop._act, "learning": host_loop._update}
+    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.update}
 
     def timed(name: str) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -256,11 +256,11 @@ def timers(spent: dict[str, float]) -> Iterator[None]:
         return run
 
     module: Any = host_loop
-    module._act, module._update = timed("acting"), timed("learning")
+    module.act, module.update = timed("acting"), timed("learning")
     try:
         yield
     finally:
-        module._act, module._update = real["acting"], real["learning"]
+        module.act, module.update = real["acting"], real["learning"]
 
 
 def training_section(settings: Settings) -> report.Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, final
+from typing import Any, TypedDict, final
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from s5rl.types import Array, Params, PRNGKey
 from s5rl.validation import check_bool, check_positive
 
 
-class AttentionState(NamedTuple):
+class AttentionState(TypedDict):
     """What an `AttentionCore` of L layers remembers: rings, of which a step writes one slot only.
 
     Where the state is the carry of a scan, or donated, that slot is written in place, and so are the zeros
@@ -116,25 +116,27 @@ class AttentionCore(CheckedCore):
         # Every leaf has a buffer of its own, since a buffer may be donated only once.
         keys, values = (tuple(jnp.zeros(shape, float) for _ in range(self.num_layers)) for _ in range(2))
         position, length = (jnp.zeros(batch, jnp.int32) for _ in range(2))
-        return AttentionState(keys, values, position, length)
+        return AttentionState(keys=keys, values=values, position=position, length=length)
 
     def _step(self, prepared: Params, inputs: Array, state: AttentionState) -> tuple[Array, AttentionState]:
-        ages = (state.position[:, None] - jnp.arange(self.window)) % self.window
-        length = jnp.minimum(state.length + 1, self.window)
+        ages = (state["position"][:, None] - jnp.arange(self.window)) % self.window
+        length = jnp.minimum(state["length"] + 1, self.window)
         visible = ages < length[:, None]
         hidden = self._project(prepared, inputs)
         new_keys, new_values = [], []
         for index in range(self.num_layers):
             layer = prepared[f"layer_{index}"]
             queries, keys, values = self._attention_inputs(layer, hidden)
-            keys = _write(state.keys[index], state.position, keys)
-            values = _write(state.values[index], state.position, values)
+            keys = _write(state["keys"][index], state["position"], keys)
+            values = _write(state["values"][index], state["position"], values)
             attended = attend_ring(queries, keys, values, layer["age_bias"], ages, visible)
             hidden = self._layer_outputs(layer, hidden, attended)
             new_keys.append(keys)
             new_values.append(values)
-        position = (state.position + 1) % self.window
-        return hidden, AttentionState(tuple(new_keys), tuple(new_values), position, length)
+        position = (state["position"] + 1) % self.window
+        return hidden, AttentionState(
+            keys=tuple(new_keys), values=tuple(new_values), position=position, length=length
+        )
 
     def _unroll(
         self,
@@ -154,14 +156,14 @@ class AttentionCore(CheckedCore):
         padding = num_blocks * block - num_steps
         segments = jnp.pad(jnp.cumsum(flags, axis=1, dtype=jnp.int32), ((0, 0), (0, padding)))
         slots = jnp.arange(self.window)
-        in_memory = jnp.where(slots >= self.window - state.length[:, None], 0, -1).astype(jnp.int32)
+        in_memory = jnp.where(slots >= self.window - state["length"][:, None], 0, -1).astype(jnp.int32)
         visible = visibility(_blocks(segments, block), _with_memory(segments, in_memory, block), self.window)
 
         steps_since = _steps_since_reset(flags)[:, -1]
         is_carried = steps_since > num_steps
-        filled = jnp.where(is_carried, state.length + num_steps, steps_since)
+        filled = jnp.where(is_carried, state["length"] + num_steps, steps_since)
         length = jnp.minimum(filled, self.window).astype(jnp.int32)
-        written = jnp.where(is_carried, state.position + num_steps, steps_since)
+        written = jnp.where(is_carried, state["position"] + num_steps, steps_since)
         position = (written % self.window).astype(jnp.int32)
         # As in a scan of steps, only a reset clears slots.
         is_kept = is_carried[:, None] | (slots >= self.window - length[:, None])
@@ -171,7 +173,9 @@ class AttentionCore(CheckedCore):
         for index in range(self.num_layers):
             layer = prepared[f"layer_{index}"]
             queries, keys, values = self._attention_inputs(layer, hidden)
-            old_keys, old_values = (_in_order(x[index], state.position) for x in (state.keys, state.values))
+            old_keys, old_values = (
+                _in_order(x[index], state["position"]) for x in (state["keys"], state["values"])
+            )
             new_keys.append(_into_ring(_remember(old_keys, keys, is_kept), position))
             new_values.append(_into_ring(_remember(old_values, values, is_kept), position))
             queries, keys, values = (_pad_time(x, padding) for x in (queries, keys, values))
@@ -184,7 +188,9 @@ class AttentionCore(CheckedCore):
             )
             attended = attended.reshape(batch_size, num_blocks * block, *attended.shape[2:])
             hidden = self._layer_outputs(layer, hidden, attended[:, :num_steps])
-        final_state = AttentionState(tuple(new_keys), tuple(new_values), position, length)
+        final_state = AttentionState(
+            keys=tuple(new_keys), values=tuple(new_values), position=position, length=length
+        )
         return hidden.swapaxes(0, 1), final_state
 
     def _init_layer(self, key: PRNGKey) -> dict[str, Any]:

@@ -97,13 +97,14 @@ def _check_flags(should_reset: Any, expected: tuple[int, ...]) -> Array:
 def _check_state(core: RecurrentCore, state: CoreState, batch_size: int | None) -> CoreState:
     expected = _state_shapes(core, batch_size, str(jax.dtypes.canonicalize_dtype(float)))
     batch = "no batch" if batch_size is None else f"batch {batch_size}"
-    structures = {jax.tree.structure(state), jax.tree.structure(expected)}
-    if len(structures) > 1:
+    if _leaf_paths(state) != _leaf_paths(expected):
         raise ValueError(
             f"state is not one of this {type(core).__name__}: expected the structure "
             f"{describe(expected)}, got {describe(state)}. Start from core.initial_state(batch_size)."
         )
-    state = jax.tree.map(functools.partial(_as_array, "every leaf of state"), state)
+    # Replay servers give NamedTuples back as classes of their own, with the same fields.
+    leaves = [_as_array("every leaf of state", leaf) for leaf in jax.tree.leaves(state)]
+    state = jax.tree.unflatten(jax.tree.structure(expected), leaves)
     for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
         if got.shape != want.shape:
             raise ValueError(
@@ -116,6 +117,11 @@ def _check_state(core: RecurrentCore, state: CoreState, batch_size: int | None) 
                 f"{describe(expected)}, got {describe(state)}."
             )
     return state
+
+
+def _leaf_paths(state: CoreState) -> list[Any]:
+    """Returns where the leaves are: their indices, keys and names of fields."""
+    return [path for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]]
 
 
 @functools.lru_cache(maxsize=256)

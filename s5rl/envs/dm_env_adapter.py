@@ -125,7 +125,8 @@ def from_dm_env(timestep: dm_env.TimeStep, observation_spec: Specs) -> dm_env.Ti
       default float (0 and 1 in a FIRST step), observation in the structure and dtypes of its spec.
 
     Raises:
-      ValueError: the reward or the discount of a MID or LAST step is not a scalar.
+      ValueError: the reward or the discount of a MID or LAST step is not a scalar, or the observation has
+        another nest or shape than its spec.
     """
     reward, discount = (0.0, 1.0) if timestep.first() else (timestep.reward, timestep.discount)
     _check_scalar("reward", reward)
@@ -170,7 +171,13 @@ def to_action(action_spec: Specs, action: Action) -> Any:
 
 
 def _to_observation(observation_spec: Specs, observation: Any) -> Any:
-    return _map_spec(lambda spec, value: np.array(value, spec.dtype), observation_spec, observation)
+    def convert(spec: specs.Array, value: Any) -> np.ndarray:
+        value = np.array(value, spec.dtype)
+        if value.shape != spec.shape:
+            raise ValueError(f"observation must fit {spec}, got shape {value.shape}.")
+        return value
+
+    return _map_spec(convert, observation_spec, observation)
 
 
 def _map_spec(function: Callable[[specs.Array, Any], Any], spec: Specs, value: Any) -> Any:

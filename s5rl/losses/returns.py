@@ -6,7 +6,6 @@ import chex
 import dm_env
 import jax
 import jax.numpy as jnp
-import rlax
 
 from s5rl.types import Array
 
@@ -73,6 +72,8 @@ def td_lambda_errors(
 
     Source: Sutton and Barto 2018, chapter 12; Schulman et al. 2016 (GAE).
     """
+    import rlax  # here, since it loads distrax; see networks/heads.py
+
     chex.assert_rank(values, 2)
     chex.assert_equal_shape([values, timesteps.reward, timesteps.discount, timesteps.step_type])
     into_last = timesteps.step_type[1:] == int(dm_env.StepType.LAST)
@@ -116,6 +117,8 @@ def retrace_returns(
 
     Source: Munos et al. 2016, equation 4.
     """
+    import rlax  # here, since it loads distrax; see networks/heads.py
+
     chex.assert_rank(values, 2)
     chex.assert_equal_shape([values, timesteps.reward, timesteps.discount, timesteps.step_type])
     chex.assert_equal_shape([values[1:], action_values, log_ratios])

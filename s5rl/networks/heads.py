@@ -5,15 +5,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
-import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
 from s5rl.types import Action, Array, PRNGKey, Specs
+
+if TYPE_CHECKING:
+    # At run time it is imported where it is used: it loads TensorFlow where that is installed. Before that,
+    # `s5rl.acme.compat.install` must have been called.
+    import distrax
 
 MAX_LOGITS = 100_000
 """More discrete values than this are not served: each of them is an output of the network."""
@@ -132,6 +136,8 @@ class DiscreteHead(ActionHead):
         return np.indices(self.num_values).reshape(len(self.num_values), -1).T
 
     def _distributions(self, parameters: Array) -> list[distrax.Categorical]:
+        import distrax
+
         logits = jnp.split(parameters, np.cumsum(self.num_values)[:-1], axis=-1)
         return [distrax.Categorical(logits=element) for element in logits]
 
@@ -202,6 +208,8 @@ class SquashedGaussianHead(ActionHead):
         """None: they are a continuum."""
 
     def _gaussian(self, parameters: Array) -> distrax.MultivariateNormalDiag:
+        import distrax
+
         mean, scale = jnp.split(parameters, 2, axis=-1)
         # The floor keeps log-densities finite when training drives the scale to nothing. A scale beyond 1
         # would only push the tanh to both of its ends: noise in which the mean no longer matters.
@@ -211,6 +219,8 @@ class SquashedGaussianHead(ActionHead):
         )
 
     def _squash(self) -> distrax.Bijector:
+        import distrax
+
         low, high = jnp.asarray(self.minimum, float), jnp.asarray(self.maximum, float)
         affine = distrax.ScalarAffine(shift=(low + high) / 2, scale=(high - low) / 2)
         return distrax.Block(distrax.Chain([affine, distrax.Tanh()]), ndims=1)

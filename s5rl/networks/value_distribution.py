@@ -8,7 +8,6 @@ from typing import final
 import jax
 import jax.numpy as jnp
 import optax
-import rlax
 
 from s5rl.types import Array
 from s5rl.validation import check_number, check_positive
@@ -55,6 +54,8 @@ class TwoHotDistribution:
 
         No gradient flows through the targets.
         """
+        import rlax  # here, since it loads distrax; see heads.py
+
         bounds = -self.max_value, self.max_value
         labels = rlax.transform_to_2hot(_h(jax.lax.stop_gradient(targets)), *bounds, self.num_bins)
         # rlax gives one scalar an axis of its own.

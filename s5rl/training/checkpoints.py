@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from s5rl.agents import AgentState
 from s5rl.key_data import is_key, keys_to_numbers, numbers_to_keys
 from s5rl.training.loop import Snapshot
+from s5rl.training.named_leaves import differences, leaf_name, named_leaves
 from s5rl.types import PyTree
 
 NUM_KEPT = 2
@@ -117,7 +118,7 @@ class Checkpoints:
         if _digest(arrays) != read["notes"]["digests"][name]:
             raise self._damaged(num_updates, f"the numbers of {name} are not those that were saved")
         shapes = jax.tree.map(_stored_shape, like)
-        wrong = _differences(_named_leaves(shapes), arrays)
+        wrong = differences(named_leaves(shapes), arrays)
         if wrong:
             raise CheckpointError(
                 f"the checkpoint after {num_updates} updates in {self._folder} belongs to another agent or "
@@ -136,39 +137,20 @@ class Checkpoints:
         return f"The last one before it is that after {others[-1]}." if others else "There is none before it."
 
 
-def _named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Returns the leaves by name, but for empty arrays, which orbax refuses."""
-    named = jax.tree_util.tree_leaves_with_path(tree)
-    return {_name(path): leaf for path, leaf in named if np.prod(leaf.shape)}
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _stored_shape(leaf: Any) -> Any:
     return jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
 
 
 def _to_arrays(tree: PyTree) -> dict[str, np.ndarray]:
-    named = _named_leaves(jax.device_get(keys_to_numbers(tree)))
+    named = named_leaves(jax.device_get(keys_to_numbers(tree)))
     return {name: np.asarray(leaf) for name, leaf in named.items()}
-
-
-def _differences(expected: dict[str, Any], found: dict[str, np.ndarray]) -> list[str]:
-    def words(arrays: dict[str, Any], name: str) -> str:
-        return f"{arrays[name].dtype}{list(arrays[name].shape)}" if name in arrays else "nothing"
-
-    names = dict.fromkeys([*expected, *found])
-    pairs = ((name, words(expected, name), words(found, name)) for name in names)
-    return [f"{name} is {there}, expected {here}" for name, here, there in pairs if here != there]
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], like: PyTree, shapes: PyTree) -> PyTree:
     """Returns the arrays in their nest; in numpy where `like` holds numpy."""
 
     def pick(path: Any, leaf: Any, shape: Any) -> Any:
-        array = arrays.get(_name(path), np.zeros(shape.shape, shape.dtype))
+        array = arrays.get(leaf_name(path), np.zeros(shape.shape, shape.dtype))
         return array if isinstance(leaf, np.ndarray | np.generic) else jnp.array(array)
 
     return numbers_to_keys(jax.tree_util.tree_map_with_path(pick, like, shapes), like)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import NamedTuple, final
 
 import dm_env
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
-from s5rl.training.keys import row_keys, run_keys, slot_keys
-from s5rl.training.loop import Loop, NonFiniteError, Snapshot
+from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan, update
+from s5rl.training.keys import row_keys, run_keys
+from s5rl.training.loop import Loop, Snapshot
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
-from s5rl.types import ActorState, ActOutput, Array, Params, PRNGKey, PyTree, Trajectory
+from s5rl.training.unroll import Unroll
+from s5rl.types import ActorState
 
 NO_STATE = "These environments have no get_state and set_state."
 
@@ -97,61 +97,20 @@ class HostLoop(Loop):
         agent, run = self._agent, self._run
         params, memory = acting_params(agent, self._agent_state), run.memory
         timestep, num_steps = run.timestep, run.num_steps
-        timesteps, actions, extras = [timestep], [], []
+        unroll = Unroll(memory, (timestep,))
         for _ in range(agent.config.unroll_length):
-            # Before an action that is NaN reaches an environment, whose complaint would not name the cause.
-            if _has_nan(timestep):
-                raise NonFiniteError(
-                    "the environment returned an observation or a reward that is NaN, in update "
-                    f"{run.num_updates + 1}."
-                )
-            output, memory = _act(agent, params, timestep, memory, self._acting_keys, num_steps)
-            action = jax.device_get(output.action)
-            num_steps = num_steps + (timestep.step_type != int(dm_env.StepType.LAST))
-            timestep = self._environment.step(action)
-            timesteps.append(timestep)
-            actions.append(action)
-            extras.append(output.extras)
-        trajectory = Trajectory(
-            _stack(timesteps), _stack(actions), _stack(jax.device_get(extras)), run.memory
-        )
+            refuse_nan(timestep, f"in update {run.num_updates + 1}")
+            output, memory = act(agent, params, timestep, memory, self._acting_keys, num_steps)
+            num_steps = count_steps(num_steps, timestep)
+            timestep = self._environment.step(output.action)
+            unroll = unroll.with_slot(output, timestep)
+        trajectory = unroll.trajectory()
         key = jax.random.fold_in(self._keys.updates, run.num_updates)
-        self._agent_state, tracker, metrics = _update(agent, self._agent_state, run.tracker, trajectory, key)
+        self._agent_state, metrics = update(agent, self._agent_state, trajectory, key)
+        tracker, episode_metrics = _track(run.tracker, trajectory.timesteps)
         num_updates = np.asarray(run.num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum
         self._run = HostRun(memory, timestep, num_steps, tracker, num_updates)
-        return jax.device_get(metrics)
+        return jax.device_get({**episode_metrics, **metrics})
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def acting_params(agent: Agent, state: AgentState) -> Params:
-    """Returns `agent.acting_params(state)`, compiled."""
-    return agent.acting_params(state)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _act(
-    agent: Agent,
-    acting_params: Params,
-    timestep: dm_env.TimeStep,
-    memory: ActorState,
-    acting_keys: PRNGKey,
-    num_steps: Array,
-) -> tuple[ActOutput, ActorState]:
-    return agent.act(acting_params, timestep, memory, slot_keys(acting_keys, num_steps))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _update(
-    agent: Agent, state: AgentState, tracker: EpisodeTracker, trajectory: Trajectory, key: PRNGKey
-) -> tuple[AgentState, EpisodeTracker, dict[str, Array]]:
-    state, metrics = agent.update(state, trajectory, key)
-    tracker, episode_metrics = track_episodes(tracker, trajectory.timesteps)
-    return state, tracker, {**episode_metrics, **metrics}
-
-
-def _has_nan(timestep: dm_env.TimeStep) -> bool:
-    return any(np.isnan(leaf).any() for leaf in jax.tree.leaves((timestep.observation, timestep.reward)))
-
-
-def _stack(trees: list[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
+_track = jax.jit(track_episodes)

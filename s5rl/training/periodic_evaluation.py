@@ -12,7 +12,7 @@ import numpy as np
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment, JaxEnvironment
 from s5rl.training.evaluate import MAX_EPISODE_LENGTH, Evaluation, check_ended, evaluate, run_episodes
-from s5rl.training.host_loop import acting_params
+from s5rl.training.host_steps import acting_params
 from s5rl.training.keys import run_keys, split_run_keys
 from s5rl.training.metrics import Columns, EpisodeTracker
 from s5rl.types import Array, EnvironmentSpec, PRNGKey, PyTree

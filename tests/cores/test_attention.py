@@ -119,18 +119,18 @@ def test_a_step_writes_the_next_slot_of_a_ring():
     core = make_core(num_layers=1, window=4)
     params = random_params(core, 4)
     step, state, lengths = jax.jit(core.step), core.initial_state(BATCH_SIZE), []
-    assert state.length.dtype == state.position.dtype == jnp.int32
+    assert state["length"].dtype == state["position"].dtype == jnp.int32
     inputs, _ = sequence(9, BATCH_SIZE, 4)
     for t in range(9):
         reset = np.array([t == 6, False])
         before, (_, state) = state, step(params, inputs[t], state, reset)
-        lengths.append(state.length.tolist())
-        slots = np.where(reset, 0, before.position)
-        np.testing.assert_array_equal(state.position, (slots + 1) % 4)
+        lengths.append(state["length"].tolist())
+        slots = np.where(reset, 0, before["position"])
+        np.testing.assert_array_equal(state["position"], (slots + 1) % 4)
         for row, length in enumerate(lengths[-1]):
             for old, new in (
-                (before.keys[0][row], state.keys[0][row]),
-                (before.values[0][row], state.values[0][row]),
+                (before["keys"][0][row], state["keys"][0][row]),
+                (before["values"][0][row], state["values"][0][row]),
             ):
                 filled = np.any(new != 0, axis=(0, -1))
                 assert filled.tolist() == [slot < length for slot in range(4)]
@@ -156,7 +156,7 @@ def test_a_scan_of_steps_writes_its_memory_in_place(batch_size):
 
     state = core.initial_state(batch_size)
     lowered = jax.jit(act, donate_argnums=0).lower(state, random_params(core, 4), inputs, flags)
-    assert lowered.compile().memory_analysis().temp_size_in_bytes < state.keys[0].nbytes
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < state["keys"][0].nbytes
 
 
 @pytest.mark.parametrize("part", ["keys", "values"])
@@ -168,7 +168,7 @@ def test_a_step_that_sees_a_broken_slot_is_broken_as_in_unroll(part, number):
     inputs, _ = sequence(3, BATCH_SIZE, 4)
     step, unroll = jax.jit(core.step), jax.jit(core.unroll)
     _, state = step(params, inputs[0], core.initial_state(BATCH_SIZE))
-    state = state._replace(**{part: (getattr(state, part)[0].at[0, 1, 0, 1].set(number),)})
+    state = {**state, part: (state[part][0].at[0, 1, 0, 1].set(number),)}
     want, _ = unroll(params, inputs, state)
     outputs = []
     for t in range(3):

@@ -6,6 +6,9 @@ named by its path: `skip` of `layer_0` is the parameter `layer_0/skip` of the mo
 
 from __future__ import annotations
 
+import collections
+import itertools
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -43,17 +46,24 @@ def problem(core, batch_size=BATCH_SIZE):
     return params, inputs, flags, state
 
 
+# Seven compilations each.
+UNROLLED_IN_THE_FAST_SUITE = {
+    ("feed_forward", BATCH_SIZE),
+    ("lstm", None),
+    ("lstm", BATCH_SIZE),
+    ("gru", BATCH_SIZE),
+    ("attention_short_window", None),
+    ("s5", None),
+    ("s5", BATCH_SIZE),
+    ("haiku_stack", BATCH_SIZE),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "batch_size"),
     [
-        ("feed_forward", BATCH_SIZE),
-        ("lstm", None),
-        ("lstm", BATCH_SIZE),
-        ("gru", BATCH_SIZE),
-        ("attention_short_window", None),
-        ("s5", None),
-        ("s5", BATCH_SIZE),
-        ("haiku_stack", BATCH_SIZE),
+        case if case in UNROLLED_IN_THE_FAST_SUITE else pytest.param(*case, marks=pytest.mark.slow)
+        for case in itertools.product(CORES, (None, BATCH_SIZE))
     ],
 )
 def test_every_way_to_unroll_gives_the_numbers_of_the_core(name, batch_size):
@@ -207,6 +217,17 @@ def test_there_and_back_again():
     assert core.output_size == LSTM.output_size
     assert_close(core.initial_state(BATCH_SIZE), LSTM.initial_state(BATCH_SIZE), 0.0)
     assert_close(core.unroll(named, inputs, state, flags), LSTM.unroll(params, inputs, state, flags), FP32)
+
+
+def test_a_state_of_another_class_with_the_same_fields_is_taken():
+    """Replay servers give NamedTuples back as classes of their own."""
+    core = HaikuCore(haiku_lstm)
+    params, inputs, flags, state = problem(core)
+    other = collections.namedtuple("LSTMState", state._fields)(*state)
+    assert_close(core.unroll(params, inputs, other, flags), core.unroll(params, inputs, state, flags), 0.0)
+    swapped = collections.namedtuple("LSTMState", ["cell", "hidden"])(*state)
+    with pytest.raises(ValueError, match="state is not one of this HaikuCore"):
+        core.step(params, inputs[0], swapped)
 
 
 class Custom(hk.RNNCore):
