@@ -112,9 +112,13 @@ def assert_learns_as_the_host_loop(make_environment, agent, num_episodes):
     return looped
 
 
+PAIRS = [*(("a2c", core) for core in LEARNING_CORES), ("ppo", "gru"), ("muesli", "gru")]
+FAST = {("a2c", "s5"), ("ppo", "gru"), ("muesli", "gru")}
+
+
 @pytest.mark.parametrize(
     ("algorithm", "core"),
-    [*(("a2c", core) for core in LEARNING_CORES), ("ppo", "gru"), ("muesli", "gru")],
+    [pytest.param(*pair, marks=() if pair in FAST else pytest.mark.slow) for pair in PAIRS],
 )
 def test_learns_as_the_host_loop_bit_for_bit(algorithm, core):
     agent = agent_for(RandomLengths(), algorithm, LEARNING_CORES[core])
