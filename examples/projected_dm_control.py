@@ -92,7 +92,7 @@ def paper_settings() -> Settings:
 def small_config() -> MuesliConfig:
     """Returns settings that learn something in minutes."""
     return MuesliConfig(
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         discount=0.995,
         value_cost=1.0,
         num_envs=64,

@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TASK = "cartpole/swingup"
-STEPS = 8_000_000
+STEPS = 12_000_000
 LAST = 2
 """Evaluations that count, of 40 episodes each."""
 
