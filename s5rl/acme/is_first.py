@@ -63,6 +63,12 @@ class IsFirstWrapper(dm_env.Environment):
         """Closes the environment."""
         self._environment.close()
 
+    def __getattr__(self, name: str) -> Any:
+        """Returns what else the environment has, such as bsuite's number of episodes."""
+        if name.startswith("__") or name == "_environment":  # asked while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self._environment, name)
+
 
 def _flagged(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
     is_first = np.asarray(timestep.first(), np.bool_)

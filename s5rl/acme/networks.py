@@ -52,6 +52,12 @@ class RecurrentNetwork(hk.RNNCore):
         super().__init__(name="recurrent_network")
         is_flagged = isinstance(observation_spec, FlaggedObservation)
         seen_spec = observation_spec.observation if is_flagged else observation_spec
+        parts = jax.tree.leaves(seen_spec, is_leaf=lambda part: isinstance(part, FlaggedObservation))
+        if any(isinstance(part, FlaggedObservation) for part in parts):
+            raise ValueError(
+                "IsFirstWrapper must be outside of all wrappers that put the observation into a nest: inside "
+                "of one its flag would be a feature, and the memory would not be reset."
+            )
         self._observation_spec = observation_spec
         self._torso = torso or MLPTorso(seen_spec, TORSO_SIZES, "relu")
         self._core = core.to_haiku()

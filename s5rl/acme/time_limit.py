@@ -21,6 +21,8 @@ CAUSES = (
     "where its Reverb server is gone. Give it more seconds where steps or compilation really take that long."
 )
 
+Results = queue.Queue[tuple[Any, BaseException | None]]
+
 
 @final
 class TimeLimit:
@@ -43,11 +45,10 @@ class TimeLimit:
         """
         check_number("seconds", seconds, 0, above=True)
         self._actor, self._seconds = actor, seconds
-        self._calls: queue.Queue[Callable[[], Any]] = queue.Queue()
-        self._results: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+        self._calls: queue.Queue[tuple[Callable[[], Any], Results]] = queue.Queue()
         self._overdue: str | None = None
         # A daemon, since a call that never returns must not keep the process from ending.
-        threading.Thread(target=_serve, args=(self._calls, self._results), daemon=True).start()
+        threading.Thread(target=_serve, args=(self._calls,), daemon=True).start()
 
     def select_action(self, observation: Observation) -> Action:
         """Returns the actor's action; raises as `update`."""
@@ -71,9 +72,11 @@ class TimeLimit:
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self._overdue is None:
-            self._calls.put(lambda: getattr(self._actor, name)(*args, **kwargs))
+            # A queue for each call: the result of one that Ctrl-C interrupted is not that of the next.
+            results: Results = queue.Queue()
+            self._calls.put((lambda: getattr(self._actor, name)(*args, **kwargs), results))
             try:
-                value, error = self._results.get(timeout=self._seconds)
+                value, error = results.get(timeout=min(self._seconds, threading.TIMEOUT_MAX))
             except queue.Empty:
                 self._overdue = name
             else:
@@ -84,13 +87,12 @@ class TimeLimit:
         raise TimeoutError(f"{actor}.{self._overdue} has not returned within {self._seconds:g} s. {CAUSES}")
 
 
-def _serve(
-    calls: queue.Queue[Callable[[], Any]], results: queue.Queue[tuple[Any, BaseException | None]]
-) -> None:
+def _serve(calls: queue.Queue[tuple[Callable[[], Any], Results]]) -> None:
     """Runs one call after the other."""
     while True:
-        # No call is given a name here: that would keep the actor alive until the next one.
+        call, results = calls.get()
         try:
-            results.put((calls.get()(), None))
+            results.put((call(), None))
         except BaseException as error:  # whatever it is, the caller raises it
             results.put((None, error))
+        del call, results  # they would keep the actor alive until the next call

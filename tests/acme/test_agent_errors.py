@@ -122,6 +122,32 @@ def test_calls_out_of_order():
         actor.select_action(FIRST.observation)
 
 
+def test_an_action_of_the_episode_before():
+    actor = actor_of()
+    actor.observe_first(FIRST)
+    action = actor.select_action(FIRST.observation)
+    with pytest.warns(UserWarning, match="left without a LAST step"):
+        actor.observe_first(FIRST)
+    with pytest.raises(RuntimeError, match="observe must follow select_action"):
+        actor.observe(action, dm_env.transition(0.0, FIRST.observation))
+
+
+def test_a_first_step_that_is_refused_and_then_mended():
+    """Also where its slot completes an unroll, so that there is an update to be done."""
+    local = local_agent()
+    local.observe_first(FIRST)
+    for t in range(3):
+        action = local.select_action(FIRST.observation)
+        local.observe(action, dm_env.TimeStep(1 + (t == 2), 0.0, 1.0, FIRST.observation))
+        local.update()
+    wrong = dm_env.restart({"noise": np.zeros(3), "count": np.int64(0)})
+    with pytest.raises(ValueError, match="must fit"):
+        local.observe_first(wrong)
+    local.observe_first(FIRST)
+    assert local.num_updates == 1
+    local.select_action(FIRST.observation)
+
+
 def test_observations_and_actions_that_were_not_seen_or_chosen():
     actor = actor_of()
     actor.observe_first(FIRST)
@@ -186,6 +212,13 @@ def test_states_of_another_agent():
         local.restore(saved)
     with pytest.raises(ValueError, match=r"state\.memory must be that of an equal agent"):
         actor_of().restore(saved.actor)
+    actor = actor_of(add=[].append)
+    actor.observe_first(FIRST)
+    for _ in range(3):
+        actor.observe(actor.select_action(FIRST.observation), dm_env.transition(1.0, FIRST.observation))
+    shorter = small_agent("a2c", GRUCore(4), num_envs=1, unroll_length=3)
+    with pytest.raises(ValueError, match=r"it has 3 slots, but config\.unroll_length is 3"):
+        actor_of(shorter.bind(EnvironmentSpec.from_environment(RandomLengths()))).restore(actor.save())
 
 
 def test_shims_that_are_not_in_place():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
+import haiku as hk
+import jax
 import numpy as np
+import pytest
 from absl.testing import absltest
 from dm_env import specs, test_utils
 
 from s5rl import make_environment
 from s5rl.acme.is_first import FlaggedObservation, IsFirstWrapper
+from s5rl.acme.networks import RecurrentNetwork
+from s5rl.cores import GRUCore
 from s5rl.envs import as_dm_env
 
 
@@ -52,3 +59,19 @@ def test_the_rest_is_that_of_the_environment():
     assert actual.reward == expected.reward
     assert actual.discount == expected.discount
     assert actual.step_type == expected.step_type
+
+
+def test_what_else_the_environment_has_stays_there():
+    wrapped = IsFirstWrapper(make_environment("bsuite/memory_len/0"))
+    assert wrapped.bsuite_num_episodes == 10_000
+    assert copy.copy(wrapped).bsuite_num_episodes == 10_000
+    with pytest.raises(AttributeError):
+        wrapped.nothing  # noqa: B018
+
+
+def test_a_flag_inside_of_another_wrapper_is_refused():
+    _, wrapped = make_wrapped()
+    nest = {"inner": wrapped.observation_spec(), "reward": wrapped.reward_spec()}
+    network = hk.transform(lambda: RecurrentNetwork(nest, GRUCore(4), hk.Linear(1)))
+    with pytest.raises(ValueError, match="IsFirstWrapper must be outside of all wrappers"):
+        network.init(jax.random.key(0))

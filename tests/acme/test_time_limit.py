@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -49,6 +51,24 @@ def test_an_error_goes_through_and_the_next_call_works():
     with pytest.raises(KeyError, match="key"):
         limited.update()
     assert limited.select_action(1) == 2
+
+
+def test_what_ctrl_c_interrupts_does_not_answer_the_next_call():
+    released = threading.Event()
+    limited = TimeLimit(Scripted(released.wait), seconds=60)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            limited.update()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    released.set()
+    assert limited.select_action(5) == 6
+
+
+def test_a_time_that_never_comes_is_none():
+    assert TimeLimit(Scripted(None), seconds=1e10).select_action(1) == 2
 
 
 def test_what_waits_too_long_is_an_error_then_and_ever_after():

@@ -54,8 +54,8 @@ MUESLI = MuesliConfig(
     discount=0.99,
     num_envs=32,
     unroll_length=64,
-    num_epochs=4,
-    num_minibatches=2,
+    # Every slot once: with four epochs most runs reached 0.95, too, and lost it again.
+    num_minibatches=8,
     torso_sizes=(64,),
     observe_previous_action=True,
     observe_is_first=True,
@@ -82,10 +82,12 @@ def test_a_memory_balances_from_positions_alone(core):
     assert mean_returns(BALANCING, core, STEPS).min() >= 0.95
 
 
-@pytest.mark.parametrize("core", ["s5", "gru"])
-def test_a_memory_balances_longer_than_none_by_muesli(core):
-    """Not as long as by PPO: most runs reach 0.95 and some lose it again."""
-    assert mean_returns(BALANCING, core, STEPS, "muesli").min() >= 0.75
+@pytest.mark.parametrize("core", ["s5", "gru", "lstm"])
+def test_a_memory_balances_by_muesli(core):
+    """Some of the seeds stay a little below what all of them reach by PPO."""
+    returns = mean_returns(BALANCING, core, STEPS, "muesli")
+    assert np.median(returns) >= 0.95, returns
+    assert returns.min() >= 0.85, returns
 
 
 def test_s5_repeats_what_it_saw_before():

@@ -101,6 +101,7 @@ class AgentActor(core.Actor, core.Saveable):
                     stacklevel=2,
                 )
             self._run = self._run._replace(unroll=Unroll(self._run.memory, (first,)))
+            self._chosen = None
         self._observation = timestep.observation
 
     def select_action(self, observation: Any) -> Any:
@@ -162,6 +163,12 @@ class AgentActor(core.Actor, core.Saveable):
           ValueError: it is that of another agent.
         """
         check_same_arrays("state.memory", self._agent.initial_actor_state(1), state.memory)
+        num_slots, limit = len(state.unroll.actions) if state.unroll else 0, self._agent.config.unroll_length
+        if num_slots >= limit:
+            raise ValueError(
+                f"state.unroll must be that of an equal agent: it has {num_slots} slots, but "
+                f"config.unroll_length is {limit}."
+            )
         self._run, self._chosen, self._observation = ActorSnapshot(*state), None, None
 
     def _choose(self) -> ActOutput:

@@ -82,8 +82,8 @@ class LocalAgent(core.Actor, core.VariableSource, core.Saveable):
 
     def observe_first(self, timestep: dm_env.TimeStep) -> None:
         """Begins an episode; see `AgentActor.observe_first`."""
-        may_learn, self._may_learn = self._may_learn, False
         self._actor.observe_first(timestep)
+        may_learn, self._may_learn = self._may_learn, False
         # The slot behind the episode before, in which Acme's loop asks for no update, may have been the last
         # one of an unroll.
         if may_learn:
