@@ -30,6 +30,8 @@ CORES: dict[str, RecurrentCore] = {
 BSUITE_ID = "memory_len/10"
 EPISODE_LENGTH = 13
 """Steps of an episode of memory_len/10: a cue, eleven more observations, and the question."""
+NUM_PARTS = 6
+"""Of the episodes, for which means are printed."""
 
 MakeAgent = Callable[[specs.EnvironmentSpec, RecurrentCore, int], Any]
 """From the spec of the environment, a memory and a seed to an agent of Acme."""
@@ -53,6 +55,10 @@ def main(make_agent: MakeAgent, episodes: int, description: str, arguments: Sequ
     parser.add_argument("--episodes", type=int, default=episodes)
     parser.add_argument("--seed", type=int, default=0)
     settings = parser.parse_args(arguments)
+    if settings.episodes < NUM_PARTS:
+        parser.error(f"--episodes must be at least {NUM_PARTS}, got {settings.episodes}.")
+    if settings.seed < 0:
+        parser.error(f"--seed must be at least 0, got {settings.seed}.")
     returns = train(make_agent, CORES[settings.core], settings.episodes, settings.seed)
     print(f"{settings.core} on {BSUITE_ID}: mean return in each sixth of {settings.episodes} episodes")
-    print(" ".join(f"{part.mean():.2f}" for part in np.array_split(returns, 6)))
+    print(" ".join(f"{part.mean():.2f}" for part in np.array_split(returns, NUM_PARTS)))

@@ -63,9 +63,20 @@ def require() -> None:
     try:
         importlib.metadata.version("dm-acme")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ImportError("dm-acme is not installed: docs/acme.md says how it is.") from error
+        raise ImportError(
+            "dm-acme is not installed: docs/acme.md says how it is with Reverb, for IMPALA and R2D2, and "
+            "docs/acme_agents.md without, for s5rl's own agents."
+        ) from error
     if missing := next((shim for shim in SHIMS if shim.is_needed()), None):
         raise ImportError(f"Call s5rl.acme.compat.install() before `import acme`: here it misses {missing}.")
+
+
+def require_reverb() -> None:
+    """Raises an ImportError that says what to do, unless Reverb is installed."""
+    if not _is_installed("reverb"):
+        raise ImportError(
+            "IMPALA and R2D2 need Reverb: docs/acme.md says how it is installed beside dm-acme."
+        )
 
 
 def _is_installed(module: str) -> bool:

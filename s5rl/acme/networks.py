@@ -13,6 +13,7 @@ from dm_env import specs
 from s5rl.acme import compat
 from s5rl.acme.is_first import FlaggedObservation
 from s5rl.cores import RecurrentCore
+from s5rl.cores.checks import describe, leaf_paths
 from s5rl.networks import MLPTorso, Torso
 from s5rl.types import Array, CoreState, Observation, Specs
 
@@ -108,16 +109,23 @@ class RecurrentNetwork(hk.RNNCore):
         wanted, structure = jax.tree.flatten(self._observation_spec)
         # By the leaves: replay servers give NamedTuples back as classes of their own.
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(observation)]
-        ranks = {leaf.ndim - len(spec.shape) for leaf, spec in zip(leaves, wanted, strict=False)}
-        shapes = [leaf.shape[min(ranks) :] for leaf in leaves]
-        if len(ranks) != 1 or min(ranks) < 0 or shapes != [spec.shape for spec in wanted]:
+        axes = {_leading_axes(leaf, spec) for leaf, spec in zip(leaves, wanted, strict=False)}
+        is_same_nest = leaf_paths(observation) == leaf_paths(self._observation_spec)
+        leading = axes.pop() if len(axes) == 1 else None
+        if not is_same_nest or leading is None:
             raise ValueError(
-                "observation does not fit the spec that the network was made for: expected leaves "
-                f"{[list(spec.shape) for spec in wanted]} behind the axes of time and batch, got "
-                f"{[list(leaf.shape) for leaf in leaves]}. Make the spec from the environment in all of its "
-                "wrappers, IsFirstWrapper included."
+                "observation does not fit the spec that the network was made for: expected "
+                f"{describe(self._observation_spec)} behind the axes of time and batch, got "
+                f"{describe(observation)}. Make the spec from the environment in all of its wrappers, "
+                "IsFirstWrapper included."
             )
-        return jax.tree.unflatten(structure, leaves), leaves[0].shape[: min(ranks)]
+        return jax.tree.unflatten(structure, leaves), leading
+
+
+def _leading_axes(leaf: Array, spec: specs.Array) -> tuple[int, ...] | None:
+    """Returns the axes before those of a spec; None where it is not behind them."""
+    rank = leaf.ndim - len(spec.shape)
+    return leaf.shape[:rank] if rank >= 0 and leaf.shape[rank:] == spec.shape else None
 
 
 def policy_value_network(
@@ -176,10 +184,11 @@ def make_impala_networks(
       torso: from observations [N, ...] to features [N, F]; None for an MLP over the flat observation.
 
     Raises:
-      ImportError: dm-acme is not installed, or `s5rl.acme.compat.install` was not called.
+      ImportError: dm-acme or its Reverb is not installed, or `s5rl.acme.compat.install` was not called.
       TypeError: the actions are not discrete.
     """
     _num_actions(environment_spec)
+    compat.require_reverb()
     from acme.agents.jax import impala
 
     return impala.make_haiku_networks(
@@ -206,10 +215,11 @@ def make_r2d2_networks(
       torso: from observations [N, ...] to features [N, F]; None for an MLP over the flat observation.
 
     Raises:
-      ImportError: dm-acme is not installed, or `s5rl.acme.compat.install` was not called.
+      ImportError: dm-acme or its Reverb is not installed, or `s5rl.acme.compat.install` was not called.
       TypeError: the actions are not discrete.
     """
     _num_actions(environment_spec)
+    compat.require_reverb()
     from acme.agents.jax import r2d2
 
     def forward(observation: Observation, states: tuple[CoreState, CoreState]) -> Any:

@@ -9,6 +9,8 @@ import numpy as np
 import tree
 from dm_env import specs
 
+from s5rl.acme.wrapper import EnvironmentWrapper
+from s5rl.networks.bounds import inward_bounds
 from s5rl.types import Action, Specs
 
 SINGLE = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dtype(np.int32)}
@@ -16,29 +18,12 @@ SINGLE = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.int64): np.dty
 
 
 @final
-class SinglePrecisionWrapper(dm_env.Environment):
+class SinglePrecisionWrapper(EnvironmentWrapper):
     """An environment whose observations, rewards, discounts and actions have 32 bits instead of 64.
 
     As `acme.wrappers.SinglePrecisionWrapper` it leaves None and all other dtypes as they are. Beyond that,
     the environment gets actions in its own dtype, and an integer that needs more than 32 bits is refused.
     """
-
-    def __init__(self, environment: dm_env.Environment) -> None:
-        """Wraps an environment.
-
-        Args:
-          environment: any; what it has beside the methods of `dm_env.Environment` is found here too.
-        """
-        self._environment = environment
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_environment":  # asked while it is copied or unpickled
-            raise AttributeError(name)
-        return getattr(self._environment, name)
-
-    def reset(self) -> dm_env.TimeStep:
-        """Begins an episode."""
-        return _narrow_timestep(self._environment.reset())
 
     def step(self, action: Action) -> dm_env.TimeStep:
         """Acts once.
@@ -51,7 +36,7 @@ class SinglePrecisionWrapper(dm_env.Environment):
         """
         spec = self._environment.action_spec()
         action = tree.map_structure_up_to(spec, lambda s, value: np.asarray(value, s.dtype)[()], spec, action)
-        return _narrow_timestep(self._environment.step(action))
+        return super().step(action)
 
     def observation_spec(self) -> Specs:
         """Returns the spec of an observation."""
@@ -69,17 +54,12 @@ class SinglePrecisionWrapper(dm_env.Environment):
         """Returns the spec of a discount."""
         return tree.map_structure(_narrow_spec, self._environment.discount_spec())
 
-    def close(self) -> None:
-        """Frees what the environment holds."""
-        self._environment.close()
-
-
-def _narrow_timestep(timestep: dm_env.TimeStep) -> dm_env.TimeStep:
-    return timestep._replace(
-        reward=tree.map_structure(_narrow, timestep.reward),
-        discount=tree.map_structure(_narrow, timestep.discount),
-        observation=tree.map_structure(_narrow, timestep.observation),
-    )
+    def _show(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        return timestep._replace(
+            reward=tree.map_structure(_narrow, timestep.reward),
+            discount=tree.map_structure(_narrow, timestep.discount),
+            observation=tree.map_structure(_narrow, timestep.observation),
+        )
 
 
 def _narrow(value: Any) -> Any:
@@ -117,7 +97,5 @@ def _narrow_action_spec(spec: specs.Array) -> specs.Array:
     if spec.dtype != np.float64 or not isinstance(spec, specs.BoundedArray):
         return narrow
     # A rounded bound may lie outside of the real one, and an action on it would be refused.
-    minimum, maximum = narrow.minimum, narrow.maximum
-    minimum = np.where(minimum < spec.minimum, np.nextafter(minimum, np.float32(np.inf)), minimum)
-    maximum = np.where(maximum > spec.maximum, np.nextafter(maximum, -np.float32(np.inf)), maximum)
+    minimum, maximum = inward_bounds(spec.minimum, spec.maximum, narrow.dtype)
     return narrow.replace(minimum=minimum, maximum=maximum)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from s5rl.types import Array, CoreState
+from s5rl.types import Array, CoreState, PyTree
 
 if TYPE_CHECKING:
     from s5rl.cores.base import RecurrentCore
@@ -97,7 +97,7 @@ def _check_flags(should_reset: Any, expected: tuple[int, ...]) -> Array:
 def _check_state(core: RecurrentCore, state: CoreState, batch_size: int | None) -> CoreState:
     expected = _state_shapes(core, batch_size, str(jax.dtypes.canonicalize_dtype(float)))
     batch = "no batch" if batch_size is None else f"batch {batch_size}"
-    if _leaf_paths(state) != _leaf_paths(expected):
+    if leaf_paths(state) != leaf_paths(expected):
         raise ValueError(
             f"state is not one of this {type(core).__name__}: expected the structure "
             f"{describe(expected)}, got {describe(state)}. Start from core.initial_state(batch_size)."
@@ -119,9 +119,9 @@ def _check_state(core: RecurrentCore, state: CoreState, batch_size: int | None) 
     return state
 
 
-def _leaf_paths(state: CoreState) -> list[Any]:
-    """Returns where the leaves are: their indices, keys and names of fields."""
-    return [path for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]]
+def leaf_paths(nest: PyTree) -> list[Any]:
+    """Returns where the leaves of a nest are: their indices, keys and names of fields."""
+    return [path for path, _ in jax.tree_util.tree_flatten_with_path(nest)[0]]
 
 
 @functools.lru_cache(maxsize=256)

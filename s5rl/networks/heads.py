@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs
 
+from s5rl.networks.bounds import inward_bounds
 from s5rl.types import Action, Array, PRNGKey, Specs
 
 if TYPE_CHECKING:
@@ -225,16 +226,9 @@ class SquashedGaussianHead(ActionHead):
         affine = distrax.ScalarAffine(shift=(low + high) / 2, scale=(high - low) / 2)
         return distrax.Block(distrax.Chain([affine, distrax.Tanh()]), ndims=1)
 
-    def _representable_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the bounds rounded inwards: a spec refuses what is beyond by one unit in the last place."""
-        float_type = jax.dtypes.canonicalize_dtype(float)
-        low, high = np.asarray(self.minimum, float_type), np.asarray(self.maximum, float_type)
-        low = np.where(low < np.asarray(self.minimum), np.nextafter(low, np.inf), low)
-        high = np.where(high > np.asarray(self.maximum), np.nextafter(high, -np.inf), high)
-        return low.astype(float_type), high.astype(float_type)
-
     def _action(self, raw: Array) -> ActionSample:
-        action = jnp.clip(self._squash().forward(raw), *self._representable_bounds())
+        bounds = inward_bounds(self.minimum, self.maximum, jax.dtypes.canonicalize_dtype(float))
+        action = jnp.clip(self._squash().forward(raw), *bounds)
         dtype = jax.dtypes.canonicalize_dtype(self.dtype)
         return ActionSample(action.astype(dtype).reshape(raw.shape[:-1] + self.shape), raw)
 

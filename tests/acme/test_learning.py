@@ -137,6 +137,13 @@ def test_the_command_line_reports_returns(capsys):
     assert all(-1 <= float(number) <= 1 for number in numbers.split())
 
 
+@pytest.mark.parametrize("words", [["--episodes", "5"], ["--seed", "-1"]])
+def test_the_command_line_refuses_numbers_out_of_range(words, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module("acme_r2d2").main(words)
+    assert f"{words[0]} must be at least" in capsys.readouterr().err
+
+
 def last_third(algorithm, core, seed=0):
     """Returns the mean return over the last third of a training of the example's length."""
     module = importlib.import_module(f"acme_{algorithm}")
