@@ -21,6 +21,9 @@ CAUSES = (
     "where its Reverb server is gone. Give it more seconds where steps or compilation really take that long."
 )
 
+RUNTIME_CAUSES = "Where Reverb says it, its server is gone or cannot be reached."
+"""What a RuntimeError may mean: Reverb reports every failure of a connection as one, in the words of gRPC."""
+
 Results = queue.Queue[tuple[Any, BaseException | None]]
 
 
@@ -67,6 +70,7 @@ class TimeLimit:
 
         Raises:
           TimeoutError: the call, or one before it, did not return in time.
+          RuntimeError: as the actor raised it, with a note that Reverb may be gone.
         """
         self._call("update", *args, **kwargs)
 
@@ -80,9 +84,11 @@ class TimeLimit:
             except queue.Empty:
                 self._overdue = name
             else:
-                if error is not None:
-                    raise error
-                return value
+                if error is None:
+                    return value
+                if isinstance(error, RuntimeError):
+                    error.add_note(f"{type(self._actor).__name__}.{name} raised this. {RUNTIME_CAUSES}")
+                raise error
         actor = type(self._actor).__name__
         raise TimeoutError(f"{actor}.{self._overdue} has not returned within {self._seconds:g} s. {CAUSES}")
 

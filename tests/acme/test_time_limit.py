@@ -53,6 +53,15 @@ def test_an_error_goes_through_and_the_next_call_works():
     assert limited.select_action(1) == 2
 
 
+def test_a_runtime_error_says_what_it_means_where_it_is_of_reverb():
+    def fail():
+        raise RuntimeError("GOAWAY received")
+
+    limited = TimeLimit(Scripted(fail), seconds=60)
+    with pytest.raises(RuntimeError, match=r"GOAWAY received\nScripted\.update raised this.*server is gone"):
+        limited.update()
+
+
 def test_what_ctrl_c_interrupts_does_not_answer_the_next_call():
     released = threading.Event()
     limited = TimeLimit(Scripted(released.wait), seconds=60)
