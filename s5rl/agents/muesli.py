@@ -17,7 +17,7 @@ from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.muesli_replay import add_to_replay, init_replay, mix_with_replay
 from s5rl.agents.muesli_sequences import MuesliSequences
 from s5rl.agents.muesli_targets import CMPOTarget, MuesliTargets, make_targets
-from s5rl.agents.sequences import minibatch_rows, take_rows
+from s5rl.agents.sequences import minibatch_places, take_minibatch
 from s5rl.compat import global_norm
 from s5rl.cores import LSTMCore
 from s5rl.losses import SecondMoment, live_slots, weighted_mean
@@ -107,17 +107,17 @@ class MuesliAgent(MemoryAgent):
         num_rows = sequences.log_prob.shape[1]
 
         def step(state: AgentState, batch: tuple[Array, PRNGKey]) -> tuple[AgentState, dict[str, Array]]:
-            rows, key = batch
+            places, key = batch
             key_replay, key_step = jax.random.split(key)
-            minibatch = take_rows(sequences, rows)
+            minibatch = take_minibatch(sequences, places)
             if config.replay_fraction:
                 minibatch = mix_with_replay(config, state.carry.replay, minibatch, key_replay)
             return self._gradient_step(state, minibatch, key_step)
 
         def epoch(state: AgentState, key: PRNGKey) -> tuple[AgentState, dict[str, Array]]:
-            key_rows, key_steps = jax.random.split(key)
-            rows = minibatch_rows(key_rows, num_rows, config.num_minibatches)
-            return jax.lax.scan(step, state, (rows, jax.random.split(key_steps, config.num_minibatches)))
+            key_places, key_steps = jax.random.split(key)
+            places = minibatch_places(key_places, num_rows, config.num_minibatches)
+            return jax.lax.scan(step, state, (places, jax.random.split(key_steps, config.num_minibatches)))
 
         state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, config.num_epochs))
         return state, jax.tree.map(jnp.mean, metrics)

@@ -14,7 +14,7 @@ import optax
 from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
 from s5rl.agents.memory_agent import annealed
-from s5rl.agents.sequences import Sequences, cut, join, minibatch_rows, split, take_rows
+from s5rl.agents.sequences import Sequences, cut, join, minibatch_places, split, take_minibatch
 from s5rl.compat import global_norm
 from s5rl.losses import (
     approximate_kl,
@@ -201,7 +201,7 @@ class PPOAgent(ActorCriticAgent):
 
         def epoch(progress: _Progress) -> _Progress:
             epoch_key = jax.random.fold_in(key, progress.num_epochs)
-            minibatches = minibatch_rows(epoch_key, num_sequences, config.num_minibatches)
+            minibatches = minibatch_places(epoch_key, num_sequences, config.num_minibatches)
             current = sequences
             if config.refresh_states:
                 core_state = jax.lax.cond(
@@ -211,7 +211,7 @@ class PPOAgent(ActorCriticAgent):
                 )
                 current = sequences._replace(core_state=core_state)
             state, metrics = jax.lax.scan(
-                lambda state, rows: self._gradient_step(state, take_rows(current, rows)),
+                lambda state, places: self._gradient_step(state, take_minibatch(current, places)),
                 progress.state,
                 minibatches,
             )
@@ -251,7 +251,7 @@ class PPOAgent(ActorCriticAgent):
         core_states, value = self._unroll_to_cuts(params, before, trajectory.initial_state.core_state, length)
         num_envs = live.shape[1]
         output, _ = self.network.unroll(
-            params, last, jax.tree.map(lambda leaf: leaf[-num_envs:], core_states)
+            params, last, jax.tree.map(lambda leaf: _of_each(leaf, num_envs)[:, -1], core_states)
         )
         value = jnp.concatenate([value, output.value])
         advantage = td_lambda_errors(
@@ -271,7 +271,7 @@ class PPOAgent(ActorCriticAgent):
         """Returns the memories [N, ...] before all sequences; those before the first ones stay."""
         length = len(sequences.live)
         before = jax.tree.map(lambda leaf: leaf[:-length], join(sequences.seen, num_envs))
-        first = jax.tree.map(lambda leaf: leaf[:num_envs], sequences.core_state)
+        first = jax.tree.map(lambda leaf: _of_each(leaf, num_envs)[:, 0], sequences.core_state)
         core_states, _ = self._unroll_to_cuts(params, before, first, length)
         return core_states
 
@@ -287,7 +287,7 @@ class PPOAgent(ActorCriticAgent):
           length: L, number of slots of a sequence.
 
         Returns:
-          The memories [C * B, ...] before all C sequences, the last ones included, and values
+          The memories [B * C, ...] before all C sequences, the last ones included, and values
           [(C - 1) * L, B].
         """
         if len(seen.step_type) == 0:  # else the scan would be compiled
@@ -298,11 +298,13 @@ class PPOAgent(ActorCriticAgent):
             return after, (after, output.value)
 
         _, (after, value) = jax.lax.scan(unroll, core_state, split(seen, length))
-        core_states = jax.tree.map(
-            lambda first, later: jnp.concatenate([first, later.reshape(-1, *first.shape[1:])]),
-            core_state,
-            after,
-        )
+
+        def all_of_each(first: Array, later: Array) -> Array:
+            return jnp.concatenate([first[:, None], jnp.swapaxes(later, 0, 1)], axis=1).reshape(
+                -1, *first.shape[1:]
+            )
+
+        core_states = jax.tree.map(all_of_each, core_state, after)
         return core_states, value.reshape(seen.step_type.shape)
 
     def _gradient_step(self, state: AgentState, minibatch: Sequences) -> tuple[AgentState, dict[str, Array]]:
@@ -348,3 +350,8 @@ class PPOAgent(ActorCriticAgent):
         config = self.config
         num_updates, steps = config.annealing_updates, config.num_epochs * config.num_minibatches
         return annealed(config.learning_rate, num_updates and num_updates * steps)
+
+
+def _of_each(leaf: Array, num_envs: int) -> Array:
+    """Returns [B, C, ...] of sequences [B * C, ...]: those of each environment."""
+    return leaf.reshape(num_envs, -1, *leaf.shape[1:])

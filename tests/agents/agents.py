@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import haiku as hk
+import jax
 
 from s5rl.agents import A2CConfig, Agent, MuesliConfig, PPOConfig, make_agent
 from s5rl.conformance import WINDOWS, AgentSubject
@@ -84,3 +85,9 @@ def subject_of(
 def amid_episodes(subject: AgentSubject) -> Trajectory:
     """A trajectory whose rows start inside episodes, each at another place, and cross several."""
     return subject.acted(WINDOWS[-1]).trajectory
+
+
+def take_rows(sequences, rows):
+    """Any sequences of all: leaves [L, N, ...] and the memory [N, ...]."""
+    by_time = jax.tree.map(lambda leaf: leaf[:, rows], sequences._replace(core_state=()))
+    return by_time._replace(core_state=jax.tree.map(lambda leaf: leaf[rows], sequences.core_state))

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agents import OBSERVED, SPEC, amid_episodes, small_agent, subject_of
+from agents import OBSERVED, SPEC, amid_episodes, small_agent, subject_of, take_rows
 
 from s5rl.agents import MuesliConfig
 from s5rl.agents.muesli_replay import add_to_replay, init_replay, mix_with_replay
 from s5rl.agents.muesli_targets import make_targets
-from s5rl.agents.sequences import take_rows
 from s5rl.cores import FeedForwardCore, LSTMCore
 from s5rl.losses import SecondMoment
 

@@ -11,7 +11,7 @@ import pytest
 from agents import OBSERVED, SPEC, amid_episodes, small_agent, subject_of
 
 from s5rl.agents import PPOConfig
-from s5rl.agents.sequences import minibatch_rows, take_rows
+from s5rl.agents.sequences import minibatch_places, take_minibatch
 from s5rl.cores import FeedForwardCore, LSTMCore
 
 CORE = LSTMCore(8)
@@ -86,25 +86,32 @@ def test_the_loss_is_that_of_a_numpy_loop(value_clip, normalize_advantages):
 
 
 def test_an_epoch_holds_every_sequence_once():
-    epochs = [minibatch_rows(jax.random.key(seed), 12, 3) for seed in range(5)]
-    for rows in epochs:
-        assert rows.shape == (3, 4)
-        np.testing.assert_array_equal(np.sort(rows.reshape(-1)), np.arange(12))
-    assert len({rows.tobytes() for rows in map(np.asarray, epochs)}) == 5
+    epochs = [minibatch_places(jax.random.key(seed), 12, 3) for seed in range(5)]
+    for places in epochs:
+        assert places.shape == (3, 4)
+        np.testing.assert_array_equal(np.sort(places, axis=0), np.arange(3)[:, None].repeat(4, axis=1))
+        assert len({tuple(column) for column in np.asarray(places).T}) > 1  # each group has its own order
+    assert len({places.tobytes() for places in map(np.asarray, epochs)}) == 5
+
+
+def test_a_sequence_is_in_each_minibatch_equally_often():
+    places = np.stack([minibatch_places(jax.random.key(seed), 6, 3) for seed in range(600)])
+    for place in range(3):
+        np.testing.assert_allclose((places == place).mean(axis=0), 1 / 3, atol=0.08)
 
 
 def test_a_minibatch_holds_whole_sequences_with_their_own_memory():
     sequences = sequences_of_window()
-    picked = take_rows(sequences, jnp.asarray([2, 0]))
+    picked = take_minibatch(sequences, jnp.asarray([1, 0]))
     for field in ("seen", "live", "raw_action", "log_prob", "value", "advantage"):
         for whole, part in zip(
             jax.tree.leaves(getattr(sequences, field)), jax.tree.leaves(getattr(picked, field)), strict=True
         ):
-            np.testing.assert_array_equal(part, np.asarray(whole)[:, [2, 0]])
+            np.testing.assert_array_equal(part, np.asarray(whole)[:, [1, 2]])
     for whole, part in zip(
         jax.tree.leaves(sequences.core_state), jax.tree.leaves(picked.core_state), strict=True
     ):
-        np.testing.assert_array_equal(part, np.asarray(whole)[[2, 0]])
+        np.testing.assert_array_equal(part, np.asarray(whole)[[1, 2]])
 
 
 def test_a_large_kl_stops_the_epochs():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from agents import ENVIRONMENT, OBSERVED, amid_episodes, small_agent, subject_of
 
-from s5rl.agents.sequences import cut, join, minibatch_rows, take_rows
+from s5rl.agents.sequences import cut, join, minibatch_places, take_minibatch
 from s5rl.conformance import WINDOWS
 from s5rl.cores import GRUCore
 from s5rl.types import EnvironmentSpec
@@ -50,7 +50,7 @@ def test_a_cut_is_joined_again():
     tree = {"a": jnp.arange(12 * 3).reshape(12, 3), "b": jnp.arange(12 * 3 * 2).reshape(12, 3, 2)}
     pieces = cut(tree, 4)
     for t, row in np.ndindex(12, 3):
-        np.testing.assert_array_equal(pieces["b"][t % 4, 3 * (t // 4) + row], tree["b"][t, row])
+        np.testing.assert_array_equal(pieces["b"][t % 4, 3 * row + t // 4], tree["b"][t, row])
     for left, right in zip(jax.tree.leaves(join(pieces, 3)), jax.tree.leaves(tree), strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -63,8 +63,8 @@ def test_memories_and_values_are_those_of_a_whole_unroll():
     for first, later, both in zip(
         *(jax.tree.leaves(tree) for tree in (whole.core_state, at_cut, sequences().core_state)), strict=True
     ):
-        np.testing.assert_array_equal(both[:4], first)
-        np.testing.assert_allclose(both[4:], later, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(both[0::2], first)
+        np.testing.assert_allclose(both[1::2], later, rtol=1e-5, atol=1e-6)
     assert_close_trees(join(sequences()._replace(core_state=()), 4), whole._replace(core_state=()))
 
 
@@ -75,8 +75,8 @@ def test_refreshed_memories_are_those_of_the_new_parameters():
     expected = jax.jit(agent(**CUT)._sequences)(params, trajectory).core_state
     assert_close_trees(refreshed, expected)
     old = jax.tree.leaves(sequences().core_state)[0]
-    np.testing.assert_array_equal(jax.tree.leaves(refreshed)[0][:4], old[:4])
-    assert not np.allclose(jax.tree.leaves(refreshed)[0][4:], old[4:])
+    np.testing.assert_array_equal(jax.tree.leaves(refreshed)[0][0::2], old[0::2])
+    assert not np.allclose(jax.tree.leaves(refreshed)[0][1::2], old[1::2])
 
 
 def test_every_epoch_but_the_first_begins_with_a_refresh():
@@ -89,8 +89,8 @@ def test_every_epoch_but_the_first_begins_with_a_refresh():
         for epoch in range(3):
             if epoch and is_refreshed:
                 current = current._replace(core_state=refreshed_states()(state.params, current))
-            (rows,) = minibatch_rows(jax.random.fold_in(KEY, epoch), 8, num_minibatches=1)
-            state, _ = gradient_step(state, take_rows(current, rows))
+            (places,) = minibatch_places(jax.random.fold_in(KEY, epoch), 8, num_minibatches=1)
+            state, _ = gradient_step(state, take_minibatch(current, places))
         return state
 
     got, _ = jax.jit(refreshing.update)(subject().state, amid_episodes(subject()), KEY)
