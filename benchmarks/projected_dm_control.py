@@ -33,6 +33,7 @@ from s5rl.envs import HELD_OUT_TASKS, TRAINING_TASKS, ProjectedDmControlBatch, P
 from s5rl.envs.dm_control import flatten, load_task
 from s5rl.envs.projected.episodes import TaskSizes, draw_episode
 from s5rl.training import host_loop
+from s5rl.training.layout import make_layout
 from s5rl.types import EnvironmentSpec
 from s5rl.validation import check_positive
 
@@ -244,7 +245,7 @@ def thread_section(settings: Settings) -> report.Section:
 @contextlib.contextmanager
 def timers(spent: dict[str, float]) -> Iterator[None]:
     """Adds up the seconds in the host loop's acting and learning, each until its result is there."""
-    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.update}
+    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.learn}
 
     def timed(name: str) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -279,7 +280,7 @@ def training_section(settings: Settings) -> report.Section:
         max_value=14.0,
     )
     agent = make_agent(EnvironmentSpec.from_environment(batch), core=core, algorithm="muesli", config=config)
-    loop = host_loop.HostLoop(agent, batch, seed=0)
+    loop = host_loop.HostLoop(agent, batch, 0, make_layout(None, batch.num_envs, 1))
     loop.advance(1)  # compiles
     spent = dict.fromkeys(("environment", "acting", "learning"), 0.0)
     step = batch.step

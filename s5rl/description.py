@@ -89,23 +89,26 @@ def rebuild(description: Description, **given: Any) -> Any:
     return resolve(description["reference"])
 
 
-def differences(stored: Description, current: Description, name: str) -> list[str]:
+def differences(
+    stored: Description, current: Description, name: str, places: tuple[str, str] = ("in the folder", "now")
+) -> list[str]:
     """Returns one line for each field in which two descriptions differ.
 
     Args:
       stored: the older one.
       current: the newer one.
       name: of the value, such as "agent".
+      places: where they were found.
     """
     if stored == current:
         return []
     before, now = _parts(stored), _parts(current)
     if before is None or now is None or _kind(stored) != _kind(current):
-        return [f"{name}: {_words(stored)} in the folder, {_words(current)} now"]
+        return [f"{name}: {_words(stored)} {places[0]}, {_words(current)} {places[1]}"]
     lines = []
     for key in dict.fromkeys([*before, *now]):
         path = f"{name}.{key}" if "fields" in stored else f"{name}[{key!r}]"
-        lines += differences(before.get(key, "nothing"), now.get(key, "nothing"), path)
+        lines += differences(before.get(key, "nothing"), now.get(key, "nothing"), path, places)
     return lines
 
 

@@ -105,15 +105,24 @@ class MemoryNetwork(abc.ABC, Generic[Output]):
         return {"torso": torso, "core": self.core.init(core_key, features.shape[-1])}
 
     def _features(self, params: Params, observation: Observation, num_axes: int) -> Array:
-        """Applies the torso, which knows one batch axis, to any number of leading axes."""
-        leading = jax.tree.leaves(observation)[0].shape[:num_axes]
-        flat = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[num_axes:])), observation)
-        features = hk.transform(self.torso).apply(params, None, flat)
-        if jnp.ndim(features) != 2:
-            raise ValueError(
-                f"torso must return features [N, F] for observations [N, ...], got shape {features.shape}."
-            )
-        return features.reshape(*leading, features.shape[-1])
+        """Applies the torso, which knows one batch axis, to none, one, or time and batch.
+
+        With both, it is mapped over time: to flatten them together would tear up a batch that lies on
+        several devices.
+        """
+
+        def apply(observation: Observation) -> Array:
+            features = hk.transform(self.torso).apply(params, None, observation)
+            if jnp.ndim(features) != 2:
+                shape = jnp.shape(features)
+                raise ValueError(f"torso must return features [N, F] for observations [N, ...], got {shape}.")
+            return features
+
+        if num_axes == 0:
+            return apply(jax.tree.map(lambda leaf: leaf[None], observation))[0]
+        if num_axes == 1:
+            return apply(observation)
+        return jax.vmap(apply)(observation)
 
     @property
     def _policy(self) -> hk.Transformed:

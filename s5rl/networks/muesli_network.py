@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import haiku as hk
@@ -94,13 +96,11 @@ class MuesliNetwork(MemoryNetwork[MuesliOutput]):
         Returns:
           What follows the action, and the next state.
         """
-        leading = raw_action.shape[:-1]
-        features, flat = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, leaf.shape[-1]), (self.head.features(raw_action), state)
-        )
-        hidden, state = jax.tree.map(
-            lambda leaf: leaf.reshape(*leading, -1), self.model.step(params["model"], features, flat)
-        )
+        step: Callable[[Array, ModelState], tuple[Array, ModelState]]
+        step = functools.partial(self.model.step, params["model"])
+        for _ in range(raw_action.ndim - 2):  # not flattened: rows may lie on different devices
+            step = jax.vmap(step)
+        hidden, state = step(self.head.features(raw_action), state)
         output = ModelOutput(
             reward_logits=self._value.apply(params["model_reward"], hidden),
             value_logits=self._value.apply(params["model_value"], hidden),

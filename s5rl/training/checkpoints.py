@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from s5rl.agents import AgentState
 from s5rl.key_data import is_key, keys_to_numbers, numbers_to_keys
@@ -19,6 +20,10 @@ from s5rl.types import PyTree
 
 NUM_KEPT = 2
 """Checkpoints that are kept: the latest, and the one before for the day it is damaged."""
+
+
+_ALONE = MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="s5rl")
+"""One process writes and reads; the others are told. So they need no folder in common."""
 
 
 class CheckpointError(RuntimeError):
@@ -45,7 +50,10 @@ class Checkpoints:
         """
         self._folder = folder
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=NUM_KEPT, enable_async_checkpointing=False, create=True
+            max_to_keep=NUM_KEPT,
+            enable_async_checkpointing=False,
+            create=True,
+            multiprocessing_options=_ALONE if jax.process_count() > 1 else MultiprocessingOptions(),
         )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
@@ -64,7 +72,7 @@ class Checkpoints:
         Raises:
           CheckpointError: it cannot be written, as on a full disk; the checkpoints before it stay.
         """
-        parts = {name: _to_arrays(tree) for name, tree in snapshot._asdict().items()}
+        parts = {name: _to_arrays(tree) for name, tree in _parts(snapshot).items()}
         digests = {name: _digest(arrays) for name, arrays in parts.items()}
         items: dict[str, Any] = {name: ocp.args.StandardSave(arrays) for name, arrays in parts.items()}
         items["notes"] = ocp.args.JsonSave({"notes": notes, "digests": digests})
@@ -89,14 +97,14 @@ class Checkpoints:
 
         Args:
           num_updates: which one.
-          like: arrays, or their shapes, in the nests that were saved.
+          like: arrays, or their shapes, in the nests that were saved; what is None is not read.
 
         Raises:
           CheckpointError: it is damaged, or holds other arrays than these.
         """
-        items = dict.fromkeys(Snapshot._fields, ocp.args.StandardRestore())
+        items = dict.fromkeys(_parts(like), ocp.args.StandardRestore())
         read = self._read(num_updates, notes=ocp.args.JsonRestore(), **items)
-        return Snapshot(*(self._part(num_updates, read, name, getattr(like, name)) for name in items))
+        return Snapshot(**{name: self._part(num_updates, read, name, getattr(like, name)) for name in items})
 
     def restore_agent_state(self, num_updates: int, like: AgentState) -> AgentState:
         """Reads only what was learned; see `restore`."""
@@ -135,6 +143,10 @@ class Checkpoints:
     def _intact(self, num_updates: int) -> str:
         others = [step for step in self.all() if step < num_updates]
         return f"The last one before it is that after {others[-1]}." if others else "There is none before it."
+
+
+def _parts(snapshot: Snapshot) -> dict[str, PyTree]:
+    return {name: tree for name, tree in snapshot._asdict().items() if tree is not None}
 
 
 def _stored_shape(leaf: Any) -> Any:

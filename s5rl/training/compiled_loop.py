@@ -12,10 +12,11 @@ import numpy as np
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import JaxEnvironment
 from s5rl.training.keys import RunKeys, run_keys
+from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, SEEDS, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.rollout import Actors, rollout, start_actors
-from s5rl.types import Array
+from s5rl.types import Array, Params, Trajectory
 
 SLOTS_BETWEEN_VISITS = 10_000
 """Of the host to a run: rare enough to cost nothing."""
@@ -31,34 +32,46 @@ class RunState(NamedTuple):
     num_updates: Array
 
 
+PLACES = RunState(agent_state=WHOLE, actors=ROWS, tracker=ROWS, keys=WHOLE, num_updates=WHOLE)
+"""Where each part of one seed's run lies."""
+
+
 @final
 class CompiledLoop(Loop):
     """Acting, learning and resetting in one compiled program; several seeds side by side under vmap."""
 
-    def __init__(self, agent: Agent, environment: JaxEnvironment, num_envs: int, seeds: np.ndarray) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        environment: JaxEnvironment,
+        num_envs: int,
+        seeds: np.ndarray,
+        layout: Layout,
+    ) -> None:
         """Begins a run.
 
         Args:
           agent: bound to the environment.
           environment: the environment.
-          num_envs: number of environments.
+          num_envs: number of environments, over all devices.
           seeds: [] for one run, [S] for several.
+          layout: the devices.
         """
         self._agent, self._environment, self._num_envs = agent, environment, num_envs
-        if seeds.ndim:
+        self._layout, self._has_seed_axis = layout, bool(seeds.ndim)
+        if self._has_seed_axis:
             runs = [_start(agent, environment, num_envs, jnp.asarray(seed)) for seed in seeds]
-            self._run = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
+            run = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
             self._run_chunk = _run_chunk_seeds
         else:
             run = _start(agent, environment, num_envs, jnp.asarray(seeds))
-            # A buffer may be donated once only, and some states begin with one array in two places.
-            self._run = jax.tree.map(jnp.copy, run)
             self._run_chunk = _run_chunk
+        self._run = self._place(run)
 
     @property
     def agent_state(self) -> AgentState:
         """What was learned; see `Loop.agent_state`."""
-        return self._run.agent_state
+        return self._layout.whole(self._run.agent_state)
 
     @property
     def chunk_length(self) -> int:
@@ -68,19 +81,21 @@ class CompiledLoop(Loop):
     def advance(self, num_updates: int) -> Columns:
         """Trains on; see `Loop.advance`."""
         self._run, columns = self._run_chunk(
-            self._agent, self._environment, self.chunk_length, self._run, num_updates
+            self._agent, self._environment, self._layout, self.chunk_length, self._run, num_updates
         )
         return {name: column[..., :num_updates] for name, column in jax.device_get(columns).items()}
 
     def snapshot(self) -> Snapshot:
         """Returns copies, since the next chunk takes the arrays of this one."""
-        run = jax.tree.map(jnp.copy, self._run)
+        run = self._layout.whole(self._run)
         return Snapshot(run.agent_state, run._replace(agent_state=()))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to where a snapshot was taken."""
-        run = snapshot.run_state._replace(agent_state=snapshot.agent_state)
-        self._run = jax.tree.map(jnp.copy, run)
+        self._run = self._place(snapshot.run_state._replace(agent_state=snapshot.agent_state))
+
+    def _place(self, run: RunState) -> RunState:
+        return self._layout.place(run, PLACES, self._has_seed_axis)
 
 
 def _start(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array) -> RunState:
@@ -95,41 +110,54 @@ def _start(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array
     )
 
 
-def _update(agent: Agent, environment: JaxEnvironment, run: RunState) -> tuple[RunState, dict[str, Array]]:
-    acting_params = agent.acting_params(run.agent_state)
-    trajectory, actors = rollout(agent, environment, acting_params, run.actors, agent.config.unroll_length)
+def _update(
+    agent: Agent, environment: JaxEnvironment, layout: Layout, run: RunState
+) -> tuple[RunState, dict[str, Array]]:
+    def act(acting_params: Params, actors: Actors) -> tuple[Trajectory, Actors]:
+        return rollout(agent, environment, acting_params, actors, agent.config.unroll_length)
+
+    in_time = Trajectory(ROWS_BEHIND_TIME, ROWS_BEHIND_TIME, ROWS_BEHIND_TIME, initial_state=ROWS)
+    act_on_shares = layout.map_shares(act, in_specs=(WHOLE, ROWS), out_specs=(in_time, ROWS))
+    trajectory, actors = act_on_shares(agent.acting_params(run.agent_state), run.actors)
     key = jax.random.fold_in(run.keys.updates, run.num_updates)
     agent_state, metrics = agent.update(run.agent_state, trajectory, key)
     tracker, episode_metrics = track_episodes(run.tracker, trajectory.timesteps)
-    run = RunState(agent_state, actors, tracker, run.keys, run.num_updates + 1)
-    return run, {**episode_metrics, **metrics}
+    run = RunState(
+        layout.constrain(agent_state, WHOLE),
+        actors,
+        layout.constrain(tracker, ROWS),
+        run.keys,
+        run.num_updates + 1,
+    )
+    return run, layout.constrain({**episode_metrics, **metrics}, WHOLE)
 
 
 def _run_updates(
-    agent: Agent, environment: JaxEnvironment, chunk_length: int, run: RunState, length: Array
+    agent: Agent, environment: JaxEnvironment, layout: Layout, chunk_length: int, run: RunState, length: Array
 ) -> tuple[RunState, dict[str, Array]]:
     """Runs `length` updates, at most `chunk_length`; metrics are [chunk_length], the rest of them unused.
 
     The number of updates is data, so that the last, shorter chunk needs no compilation of its own.
     """
-    _, shapes = jax.eval_shape(functools.partial(_update, agent, environment), run)
+    _, shapes = jax.eval_shape(functools.partial(_update, agent, environment, layout), run)
     columns = jax.tree.map(lambda shape: jnp.zeros(chunk_length, shape.dtype), shapes)
 
     def body(index: Array, carry: tuple[RunState, Any]) -> tuple[RunState, Any]:
         run, columns = carry
-        run, metrics = _update(agent, environment, run)
+        run, metrics = _update(agent, environment, layout, run)
         return run, jax.tree.map(lambda column, metric: column.at[index].set(metric), columns, metrics)
 
     return jax.lax.fori_loop(0, length, body, (run, columns))
 
 
 def _run_updates_seeds(
-    agent: Agent, environment: JaxEnvironment, chunk_length: int, run: RunState, length: Array
+    agent: Agent, environment: JaxEnvironment, layout: Layout, chunk_length: int, run: RunState, length: Array
 ) -> tuple[RunState, dict[str, Array]]:
-    run_updates = functools.partial(_run_updates, agent, environment, chunk_length)
-    return jax.vmap(run_updates, in_axes=(0, None))(run, length)
+    run_updates = functools.partial(_run_updates, agent, environment, layout, chunk_length)
+    runs, columns = jax.vmap(run_updates, in_axes=(0, None), spmd_axis_name=SEEDS)(run, length)
+    return runs, layout.constrain(columns, WHOLE)
 
 
-# Agents and environments are values: equal ones share one compilation, across calls of `train` too.
-_run_chunk = jax.jit(_run_updates, static_argnums=(0, 1, 2), donate_argnums=3)
-_run_chunk_seeds = jax.jit(_run_updates_seeds, static_argnums=(0, 1, 2), donate_argnums=3)
+# Agents, environments and layouts are values: equal ones share one compilation, across calls of `train` too.
+_run_chunk = jax.jit(_run_updates, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+_run_chunk_seeds = jax.jit(_run_updates_seeds, static_argnums=(0, 1, 2, 3), donate_argnums=4)

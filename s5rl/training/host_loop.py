@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import NamedTuple, final
 
@@ -11,18 +12,20 @@ import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
-from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan, update
+from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan
 from s5rl.training.keys import row_keys, run_keys
+from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
+from s5rl.training.processes import gather
 from s5rl.training.unroll import Unroll
-from s5rl.types import ActorState
+from s5rl.types import ActorState, Array, Params, PRNGKey, Trajectory
 
 NO_STATE = "These environments have no get_state and set_state."
 
 
-class HostRun(NamedTuple):
-    """What a run on B host environments carries from update to update beside what is learned."""
+class HostRows(NamedTuple):
+    """B host environments between two updates."""
 
     memory: ActorState
     """[B, ...] what the agent carries to `timestep`."""
@@ -30,6 +33,13 @@ class HostRun(NamedTuple):
     """[B, ...] the latest one, in numpy."""
     num_steps: np.ndarray
     """int32 [B] real environment steps of each row."""
+
+
+class HostRun(NamedTuple):
+    """What a run on host environments carries from update to update beside what is learned."""
+
+    rows: HostRows
+    """Of all processes."""
     tracker: EpisodeTracker
     num_updates: np.ndarray
     """int32 []."""
@@ -39,30 +49,34 @@ class HostRun(NamedTuple):
 class HostLoop(Loop):
     """Environments on the host, stepped in Python; acting and learning are compiled, each on its own."""
 
-    def __init__(self, agent: Agent, environment: BatchedEnvironment, seed: int) -> None:
+    def __init__(self, agent: Agent, environment: BatchedEnvironment, seed: int, layout: Layout) -> None:
         """Begins a run, and an episode in every environment.
 
         Args:
           agent: bound to the environment.
-          environment: B environments.
+          environment: the B environments of this process.
           seed: of parameters and actions; the environments have seeds of their own.
+          layout: the devices that learn. Each process acts on its first one.
         """
         num_envs = environment.num_envs
         self._agent, self._environment, self._keys = agent, environment, run_keys(seed)
-        self._acting_keys = row_keys(self._keys.acting, num_envs)
-        self._agent_state = agent.init(self._keys.init)
-        self._run = HostRun(
+        self._layout = layout
+        self._mine = slice(jax.process_index() * num_envs, (jax.process_index() + 1) * num_envs)
+        num_all = jax.process_count() * num_envs
+        self._acting_keys = row_keys(self._keys.acting, num_all)[self._mine]
+        self._agent_state = layout.place(agent.init(self._keys.init), WHOLE)
+        self._tracker = layout.place(start_tracker(num_all), ROWS)
+        self._num_updates = np.zeros((), np.int32)
+        self._rows = HostRows(
             memory=agent.initial_actor_state(num_envs),
             timestep=environment.reset(),
             num_steps=np.zeros(num_envs, np.int32),
-            tracker=start_tracker(num_envs),
-            num_updates=np.zeros((), np.int32),
         )
 
     @property
     def agent_state(self) -> AgentState:
         """What was learned; see `Loop.agent_state`."""
-        return self._agent_state
+        return self._layout.whole(self._agent_state)
 
     @property
     def chunk_length(self) -> int:
@@ -75,42 +89,71 @@ class HostLoop(Loop):
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def snapshot(self) -> Snapshot:
-        """Returns the run with the states of the environments, None where they have none to give."""
-        return Snapshot(self._agent_state, (self._run, self._environment.get_state()))
+        """Returns the run over all processes, and the states of the environments of each."""
+        rows = jax.tree.map(lambda *each: np.concatenate(each), *gather(jax.device_get(self._rows)))
+        states = gather(self._environment.get_state())
+        return Snapshot(
+            self.agent_state,
+            HostRun(rows, jax.device_get(self._layout.whole(self._tracker)), self._num_updates),
+            None if any(state is None for state in states) else tuple(states),
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to where a snapshot was taken; in new episodes where environments have no states."""
-        run, environment_state = snapshot.run_state
-        self._agent_state = snapshot.agent_state
-        if environment_state is None:
+        run, states = snapshot.run_state, snapshot.environment_states
+        self._agent_state = self._layout.place(snapshot.agent_state, WHOLE)
+        self._num_updates, tracker = run.num_updates, run.tracker
+        self._rows = jax.tree.map(lambda leaf: leaf[self._mine], run.rows)
+        if states is None:
             warnings.warn(
                 f"{NO_STATE} The run goes on with new episodes: it differs from one without a stop.",
                 stacklevel=2,
             )
-            timestep, tracker = self._environment.reset(), start_tracker(self._environment.num_envs)
-            self._run = run._replace(timestep=timestep, tracker=tracker)
+            self._rows = self._rows._replace(timestep=self._environment.reset())
+            tracker = start_tracker(len(run.rows.num_steps))
         else:
-            self._environment.set_state(environment_state)
-            self._run = run
+            self._environment.set_state(states[jax.process_index()])
+        self._tracker = self._layout.place(tracker, ROWS)
 
     def _update(self) -> dict[str, np.ndarray]:
-        agent, run = self._agent, self._run
-        params, memory = acting_params(agent, self._agent_state), run.memory
-        timestep, num_steps = run.timestep, run.num_steps
+        agent, rows = self._agent, self._rows
+        params = _on_one_device(acting_params(agent, self._agent_state))
+        memory, timestep, num_steps = rows.memory, rows.timestep, rows.num_steps
         unroll = Unroll(memory, (timestep,))
         for _ in range(agent.config.unroll_length):
-            refuse_nan(timestep, f"in update {run.num_updates + 1}")
+            refuse_nan(timestep, f"in update {self._num_updates + 1}")
             output, memory = act(agent, params, timestep, memory, self._acting_keys, num_steps)
             num_steps = count_steps(num_steps, timestep)
             timestep = self._environment.step(output.action)
             unroll = unroll.with_slot(output, timestep)
         trajectory = unroll.trajectory()
-        key = jax.random.fold_in(self._keys.updates, run.num_updates)
-        self._agent_state, metrics = update(agent, self._agent_state, trajectory, key)
-        tracker, episode_metrics = _track(run.tracker, trajectory.timesteps)
-        num_updates = np.asarray(run.num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum
-        self._run = HostRun(memory, timestep, num_steps, tracker, num_updates)
+        initial_state = self._layout.place_share(trajectory.initial_state, ROWS)
+        timesteps, actions, extras = self._layout.place_share(trajectory[:-1], ROWS_BEHIND_TIME)
+        trajectory = Trajectory(timesteps, actions, extras, initial_state)
+        key = jax.random.fold_in(self._keys.updates, self._num_updates)
+        self._agent_state, metrics = learn(agent, self._layout, self._agent_state, trajectory, key)
+        self._tracker, episode_metrics = _track(self._layout, self._tracker, trajectory.timesteps)
+        self._rows = HostRows(memory, timestep, num_steps)
+        self._num_updates = np.asarray(self._num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum
         return jax.device_get({**episode_metrics, **metrics})
 
 
-_track = jax.jit(track_episodes)
+def _on_one_device(params: Params) -> Params:
+    """Returns parameters, which are whole on all devices, on the first of this process: to act with."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def learn(
+    agent: Agent, layout: Layout, state: AgentState, trajectory: Trajectory, key: PRNGKey
+) -> tuple[AgentState, dict[str, Array]]:
+    """Returns `agent.update(state, trajectory, key)` of the trajectory of all processes, on all devices."""
+    return layout.constrain(agent.update(state, trajectory, key), WHOLE)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _track(
+    layout: Layout, tracker: EpisodeTracker, timesteps: dm_env.TimeStep
+) -> tuple[EpisodeTracker, dict[str, Array]]:
+    tracker, metrics = track_episodes(tracker, timesteps)
+    return layout.constrain(tracker, ROWS), layout.constrain(metrics, WHOLE)

@@ -20,7 +20,9 @@ class Snapshot(NamedTuple):
     agent_state: AgentState
     """What was learned; all that a policy needs."""
     run_state: PyTree
-    """Environments, memories, random keys and counts."""
+    """Memories, random keys, counts, and environments in JAX."""
+    environment_states: PyTree = None
+    """Those of environments on the host: a tuple with what each process has; None where they have none."""
 
 
 class Loop(abc.ABC):
@@ -56,4 +58,4 @@ class Loop(abc.ABC):
 
     @abc.abstractmethod
     def restore(self, snapshot: Snapshot) -> None:
-        """Goes back to where a snapshot was taken."""
+        """Goes back to where a snapshot was taken; host environments without states begin new episodes."""

@@ -55,8 +55,8 @@ class Records:
 
     def read_back(
         self, folder: Path, table: str, dtypes: Dtypes, num_rows: int, seeds: Sequence[int]
-    ) -> None:
-        """Takes the rows from the folder of a run.
+    ) -> Columns:
+        """Returns the rows that stand in the folder of a run, and adds none.
 
         Args:
           folder: of the run.
@@ -68,9 +68,8 @@ class Records:
         Raises:
           TableError: the table does not hold these columns and rows for these seeds.
         """
-        self._pieces = []
         if not dtypes:
-            return
+            return {}
         columns = read_table(folder, table, dtypes)
         if not columns:
             raise TableError(
@@ -88,4 +87,4 @@ class Records:
                 f"the checkpoint, got {columns['update'].shape[-1]}."
             )
         pick = slice(None) if self._has_seed_axis else 0
-        self._pieces = [{name: columns[name][pick] for name in names}]
+        return {name: columns[name][pick] for name in names}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, final
 
+import jax
 import numpy as np
 
+from s5rl.key_data import keys_to_numbers, numbers_to_keys
 from s5rl.training.checkpoints import CheckpointError
 from s5rl.training.interrupts import Interrupts, TrainingInterrupted
 from s5rl.training.loggers import Logger
 from s5rl.training.loop import Loop, NonFiniteError, Snapshot
 from s5rl.training.metrics import EPISODE_METRICS, MAY_BE_NAN, NAN_INPUTS, Columns
 from s5rl.training.periodic_evaluation import PeriodicEvaluation
+from s5rl.training.processes import Wishes, agree, from_first, on_first
 from s5rl.training.progress import ProgressBar
 from s5rl.training.records import Records
 from s5rl.training.run_directory import RunDirectory, RunDirectoryError
@@ -44,16 +48,30 @@ class Run:
         *,
         has_seed_axis: bool,
         evaluation: PeriodicEvaluation | None,
+        path: Path | None,
         directory: RunDirectory | None,
         checkpoint_seconds: float,
         watch: Watch,
     ) -> None:
-        """Takes a loop that has not begun; see `s5rl.training.train` for the arguments."""
+        """Takes a loop that has not begun.
+
+        Args:
+          loop: that has not begun.
+          seeds: of the run.
+          has_seed_axis: whether columns are [seeds, rows].
+          evaluation: from time to time, or None.
+          path: the folder of the run; None where nothing is saved.
+          directory: the folder, in the process that writes to it; None in others.
+          checkpoint_seconds: least time between two checkpoints.
+          watch: who is told.
+        """
         self.metrics, self.evaluations = Records(has_seed_axis), Records(has_seed_axis)
         self._loop, self._seeds, self._evaluation = loop, list(seeds), evaluation
-        self._directory, self._checkpoint_seconds, self._watch = directory, checkpoint_seconds, watch
+        self._path, self._directory, self._checkpoint_seconds = path, directory, checkpoint_seconds
+        self._watch = watch
         self._loggers = [*([directory.tables] if directory else []), *watch.loggers]
         self._done = 0
+        self._last_saved = 0
 
     def restore(self) -> None:
         """Goes back to the latest checkpoint of the folder, if there is one.
@@ -62,21 +80,20 @@ class Run:
           CheckpointError: it is damaged.
           TableError: the tables in the folder do not go with it.
         """
-        if self._directory is None or not self._directory.checkpoints.all():
+        if self._path is None or not from_first(self._has_checkpoint):
             return
-        checkpoints, tables = self._directory.checkpoints, self._directory.tables
-        done = checkpoints.all()[-1]
-        snapshot = checkpoints.restore(done, self._snapshot())
-        notes = checkpoints.notes(done)
-        tables.start(done)
+        like = self._snapshot()
+        stored = from_first(lambda: self._read(like))
+        states = stored.snapshot.environment_states
+        snapshot = numbers_to_keys(stored.snapshot, like._replace(environment_states=states))
         for table, records in self._tables():
-            written = notes["dtypes"][table], notes["num_rows"][table]
-            records.read_back(self._directory.path, table, *written, self._seeds)
+            if stored.columns[table]:
+                records.add(stored.columns[table])
         loop_state, evaluation_state = snapshot.run_state
         self._loop.restore(snapshot._replace(run_state=loop_state))
         if self._evaluation is not None:
             self._evaluation.set_state(evaluation_state)
-        self._done = done
+        self._done = self._last_saved = stored.num_updates
 
     def go_on(self, num_updates: int) -> None:
         """Trains until so many updates are done in all.
@@ -88,19 +105,19 @@ class Run:
           RunDirectoryError: a table cannot be written.
         """
         bar = ProgressBar(num_updates, self._done) if self._watch.progress else None
-        interrupts = Interrupts(enabled=self._directory is not None)
+        interrupts = Interrupts(enabled=self._path is not None)
         try:
-            for logger in self._loggers:
-                logger.start(self._done)
+            on_first(self._start_loggers)
             with interrupts:
                 saved_at = time.monotonic()
                 while self._done < num_updates:
                     self._chunk(num_updates, bar)
                     is_due = time.monotonic() - saved_at >= self._checkpoint_seconds
-                    if is_due or interrupts.requested or self._done == num_updates:
+                    wishes = agree(Wishes(save=is_due, stop=interrupts.requested))
+                    if wishes.save or wishes.stop or self._done == num_updates:
                         self._save()
                         saved_at = time.monotonic()
-                    if interrupts.requested:
+                    if wishes.stop:
                         raise TrainingInterrupted(self._how_to_go_on())
         finally:
             if bar is not None:
@@ -179,13 +196,20 @@ class Run:
         return snapshot._replace(run_state=(snapshot.run_state, evaluation_state))
 
     def _save(self) -> None:
-        if self._directory is None:
+        if self._path is None:
             return
+        snapshot = self._snapshot()
+        on_first(lambda: self._write(snapshot))
+        self._last_saved = self._done
+
+    def _write(self, snapshot: Snapshot) -> None:
+        assert self._directory is not None
         notes = {
             "dtypes": {table: records.dtypes() for table, records in self._tables()},
             "num_rows": {table: records.num_rows() for table, records in self._tables()},
+            "num_processes": jax.process_count(),
         }
-        self._directory.checkpoints.save(self._done, self._snapshot(), notes)
+        self._directory.checkpoints.save(self._done, snapshot, notes)
         try:
             self._directory.write_summary(self._done, self.metrics.columns())
         except OSError as error:
@@ -193,20 +217,53 @@ class Run:
                 f"the summary could not be written: {error}. {self._last_good()}"
             ) from error
 
+    def _has_checkpoint(self) -> bool:
+        assert self._directory is not None
+        return bool(self._directory.checkpoints.all())
+
+    def _read(self, like: Snapshot) -> _Stored:
+        assert self._directory is not None
+        checkpoints, tables = self._directory.checkpoints, self._directory.tables
+        done = checkpoints.all()[-1]
+        notes = checkpoints.notes(done)
+        if notes["num_processes"] != jax.process_count():
+            like = like._replace(environment_states=None)  # each was that of one process
+        snapshot = checkpoints.restore(done, like)
+        tables.start(done)
+        columns = {
+            table: records.read_back(
+                self._directory.path, table, notes["dtypes"][table], notes["num_rows"][table], self._seeds
+            )
+            for table, records in self._tables()
+        }
+        return _Stored(done, jax.device_get(keys_to_numbers(snapshot)), columns)
+
+    def _start_loggers(self) -> None:
+        for logger in self._loggers:
+            logger.start(self._done)
+
     def _tables(self) -> list[tuple[str, Records]]:
         return [(METRICS, self.metrics), (EVALUATIONS, self.evaluations)]
 
     def _last_good(self) -> str:
-        if self._directory is None:
+        if self._path is None:
             return "Nothing is saved: the run has no directory."
-        steps = self._directory.checkpoints.all()
-        if not steps:
-            return f"There is no checkpoint in {self._directory.path} yet."
-        return f"The last good checkpoint is that after {steps[-1]} updates in {self._directory.path}."
+        if not self._last_saved:
+            return f"There is no checkpoint in {self._path} yet."
+        return f"The last good checkpoint is that after {self._last_saved} updates in {self._path}."
 
     def _how_to_go_on(self) -> str:
-        assert self._directory is not None
         return (
             f"stopped after {self._done} updates, which are saved. Go on with the same call of train(...), "
-            f"or with: s5rl resume {self._directory.path}"
+            f"or with: s5rl resume {self._path}"
         )
+
+
+class _Stored(NamedTuple):
+    """What is found in the folder of a run."""
+
+    num_updates: int
+    snapshot: Snapshot
+    """In numpy, with random keys as numbers."""
+    columns: dict[str, Columns]
+    """Of each table."""

@@ -6,21 +6,25 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import final
 
 import jax
 import numpy as np
 
 from s5rl.agents import Agent, AgentState
+from s5rl.description import Description, differences
 from s5rl.envs import BatchedEnvironment, JaxEnvironment
 from s5rl.training.compiled_loop import CompiledLoop
 from s5rl.training.environments import TrainingEnvironment, as_batch
 from s5rl.training.host_loop import HostLoop
 from s5rl.training.keys import check_seed
+from s5rl.training.layout import Layout, make_layout
 from s5rl.training.loggers import Logger
 from s5rl.training.loop import Loop
 from s5rl.training.metrics import Columns, max_mean_episodic_return
 from s5rl.training.periodic_evaluation import PeriodicEvaluation
+from s5rl.training.processes import gather, is_first, on_first
 from s5rl.training.run import Run, Watch
 from s5rl.training.run_directory import RunDirectory, describe_run
 from s5rl.types import EnvironmentSpec
@@ -87,6 +91,7 @@ def train(
     *,
     num_seeds: int = 1,
     num_envs: int | None = None,
+    devices: int | None = None,
     directory: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     evaluate_every: int | None = None,
@@ -107,6 +112,11 @@ def train(
     gives (on the same machine), with every JaxEnvironment and with environments on the host that can tell
     their state; others begin new episodes.
 
+    Where JAX knows of several processes (`jax.distributed.initialize`), all of them call `train` with the
+    same arguments and become one run: JAX environments are shared out over the devices of all, each process
+    steps its own environments on the host, and the first one writes the directory and logs. The folder may
+    be continued by another number of processes; environments on the host then begin new episodes.
+
     Args:
       agent: bound to the environment, or not bound yet.
       environment: a JaxEnvironment, a BatchedEnvironment, a dm_env.Environment or a list of those.
@@ -114,7 +124,10 @@ def train(
       seed: of everything random in the run, but for environments on the host, which have their own.
       num_seeds: number of runs under vmap, with seeds seed, seed + 1, ...; only with a JaxEnvironment.
       num_envs: number of environments; None for the config's. Environments on the host bring their own
-        number, whatever the config says.
+        number, whatever the config says; where there are several processes, each brings as many.
+      devices: number of devices over which the environments are shared out, and the seeds if there are
+        several; None for one, or for all where there are several processes. What comes out does not depend
+        on it, but for rounding.
       directory: folder for checkpoints, tables (CSV and JSON lines) and summary; made if there is none. One
         that holds this run continues it.
       checkpoint_seconds: least time between two checkpoints; there is one at the end in any case.
@@ -132,9 +145,10 @@ def train(
 
     Raises:
       TypeError: the environment is none of these.
-      ValueError: an argument is out of its range, or does not go with this environment.
-      DescriptionError: there is a directory, and the agent or the environment cannot be stored, as with a
-        lambda.
+      ValueError: an argument is out of its range, does not go with this environment, or differs between the
+        processes; or there are not so many devices, or they cannot share the environments.
+      DescriptionError: there is a directory or another process, and the agent or the environment cannot be
+        stored, as with a lambda.
       RunDirectoryError: the directory cannot be written to, or holds another run, whose differences it
         names.
       CheckpointError: a checkpoint is damaged or cannot be written.
@@ -153,6 +167,20 @@ def train(
     dataclasses.replace(agent.config, num_envs=num_envs)  # raises where the algorithm cannot do with it
     agent = agent.bind(EnvironmentSpec.from_environment(target))
     seeds = np.asarray(seed if num_seeds == 1 else seed + np.arange(num_seeds))
+    description = None
+    if directory is not None or jax.process_count() > 1:
+        description = describe_run(agent, target, np.atleast_1d(seeds).tolist(), num_envs)
+    _refuse_differences(
+        run=description,
+        num_steps=num_steps,
+        devices=devices,
+        directory=directory is not None,
+        evaluate_every=evaluate_every,
+        num_evaluation_episodes=num_evaluation_episodes,
+        jax=jax.__version__,
+    )
+    layout = make_layout(devices, num_envs, num_seeds)
+    _check_share(agent, num_envs, layout)
     slots = num_envs * agent.config.unroll_length
     evaluation = None
     if evaluate_every is not None:
@@ -163,24 +191,25 @@ def train(
             num_episodes=num_evaluation_episodes,
             seeds=seeds,
         )
+    path = None if directory is None else Path(directory)
     run_directory = None
-    if directory is not None:
-        description = describe_run(agent, target, np.atleast_1d(seeds).tolist(), num_envs)
-        run_directory = RunDirectory(directory, description, num_steps)
+    if path is not None:
+        run_directory = on_first(lambda: RunDirectory(path, description, num_steps))
     try:
         loop: Loop
         if isinstance(target, JaxEnvironment):
-            loop = CompiledLoop(agent, target, num_envs, seeds)
+            loop = CompiledLoop(agent, target, num_envs, seeds, layout)
         else:
-            loop = HostLoop(agent, target, seed)
+            loop = HostLoop(agent, target, seed, layout)
         run = Run(
             loop,
             np.atleast_1d(seeds).tolist(),
             has_seed_axis=bool(seeds.ndim),
             evaluation=evaluation,
+            path=path,
             directory=run_directory,
             checkpoint_seconds=checkpoint_seconds,
-            watch=Watch(loggers, progress, on_chunk),
+            watch=Watch(loggers if is_first() else (), progress and is_first(), on_chunk),
         )
         run.restore()
         run.go_on(math.ceil(num_steps / slots))
@@ -200,11 +229,39 @@ def _check_num_envs(
         return num_envs
     if num_seeds != 1:
         raise ValueError(f"num_seeds must be 1 on host environments, got {num_seeds}: start several runs.")
-    if num_envs not in (None, environment.num_envs):
+    num_processes = jax.process_count()
+    given = num_processes * environment.num_envs
+    if num_envs not in (None, given):
+        each = f", {environment.num_envs} in each process" if num_processes > 1 else ""
         raise ValueError(
-            f"num_envs must be None or {environment.num_envs}, the number of those given, got {num_envs}."
+            f"num_envs must be None or {given}, the number of those given{each}, got {num_envs}."
         )
-    return environment.num_envs
+    return given
+
+
+def _refuse_differences(**settings: Description) -> None:
+    """Raises a ValueError if the processes were not all asked for the same."""
+    of_first, *others = gather(settings)
+    for index, of_other in enumerate(others, 1):
+        places = "in process 0", f"in process {index}"
+        lines = [
+            line for name in settings for line in differences(of_first[name], of_other[name], name, places)
+        ]
+        if lines:
+            raise ValueError(
+                "all processes must train the same run, but these differ:\n  " + "\n  ".join(lines)
+            )
+
+
+def _check_share(agent: Agent, num_envs: int, layout: Layout) -> None:
+    """Raises a ValueError if the environments of one device alone are none that the algorithm can do with."""
+    share = num_envs // layout.num_shares
+    try:
+        dataclasses.replace(agent.config, num_envs=share)
+    except ValueError as error:
+        raise ValueError(
+            f"num_envs={num_envs} cannot be shared by {layout.num_shares} devices. Each has {share}: {error}"
+        ) from error
 
 
 def _evaluation_environment(

@@ -17,6 +17,7 @@ from random_lengths import RandomLengths, Tape
 from s5rl.envs import DmEnvBatch, make_bsuite
 from s5rl.training import evaluate
 from s5rl.training.host_loop import HostLoop
+from s5rl.training.layout import make_layout
 from s5rl.types import EnvironmentSpec
 
 if importlib.util.find_spec("acme") is None:
@@ -89,7 +90,9 @@ def test_frozen_parameters_give_the_actions_and_returns_of_the_host_loop(core):
     num_slots = 40
     hosted, looped = Tape(RandomLengths()), Tape(RandomLengths())
     agent = agent_for(hosted, core=CORES[core], unroll_length=num_slots)
-    HostLoop(agent, DmEnvBatch([hosted]), SEED).advance(1)  # acts with the first parameters throughout
+    HostLoop(agent, DmEnvBatch([hosted]), SEED, make_layout(None, 1, 1)).advance(
+        1
+    )  # acts with the first parameters throughout
     num_episodes = len(hosted.returns)
     assert run_episodes(looped, actor_of(agent), num_episodes) == hosted.returns
     assert_same_start(looped, hosted, len(looped.actions))
@@ -102,7 +105,7 @@ def assert_learns_as_the_host_loop(make_environment, agent, num_episodes):
     logger = loggers.InMemoryLogger()
     local = local_agent(looped, agent, logger=logger)
     returns = run_episodes(looped, local, num_episodes)
-    loop = HostLoop(local.agent, DmEnvBatch([hosted]), SEED)
+    loop = HostLoop(local.agent, DmEnvBatch([hosted]), SEED, make_layout(None, 1, 1))
     columns = loop.advance(local.num_updates)
     assert_equal_trees(local.agent_state, loop.agent_state)
     assert returns[: len(hosted.returns)] == hosted.returns

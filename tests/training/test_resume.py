@@ -23,6 +23,7 @@ from s5rl.envs.popgym import ENVIRONMENTS as POPGYM
 from s5rl.training import TrainingInterrupted, compiled_loop, train
 from s5rl.training.checkpoints import Checkpoints
 from s5rl.training.host_loop import HostLoop
+from s5rl.training.layout import make_layout
 from s5rl.training.loop import Snapshot
 from s5rl.types import EnvironmentSpec
 
@@ -292,7 +293,7 @@ def test_a_continued_run_compiles_nothing_anew(tmp_path):
 
 def test_a_host_loop_goes_back_to_a_snapshot():
     bound = agent().bind(EnvironmentSpec.from_environment(ENVIRONMENT))
-    loop = HostLoop(bound, DmEnvBatch(hosts()), 0)
+    loop = HostLoop(bound, DmEnvBatch(hosts()), 0, make_layout(None, 2, 1))
     loop.advance(1)
     snapshot: Snapshot = loop.snapshot()
     first = loop.advance(2)
