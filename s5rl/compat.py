@@ -27,6 +27,13 @@ def global_norm(tree: Any) -> jax.Array:
     return optax.global_norm(tree)  # its name before optax 0.2.6
 
 
+def distributed_timeouts(seconds: int) -> dict[str, Any]:
+    """Returns arguments of `jax.distributed.initialize` for which it gives up on a process after so long."""
+    names = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
+    known = inspect.signature(jax.distributed.initialize).parameters  # some are newer than jax 0.6
+    return {name: seconds for name in names if name in known}
+
+
 def supports_gpu_kernels() -> bool:
     """Returns whether this jax can lower Pallas kernels by Mosaic GPU, and every local GPU, if any, run them.
 

@@ -40,7 +40,14 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def make_named(
-    name: str, options: Sequence[str], *, num_envs: int, seed: int, purpose: int, num_updates: int = 0
+    name: str,
+    options: Sequence[str],
+    *,
+    num_envs: int,
+    seed: int,
+    purpose: int,
+    num_updates: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> JaxEnvironment | BatchedEnvironment | list[dm_env.Environment]:
     """Returns a JaxEnvironment, or several environments on the host: a batch, or a list with different seeds.
 
@@ -51,20 +58,25 @@ def make_named(
       seed: of the seeds of those.
       purpose: what they are for.
       num_updates: from where on; a run that goes on does not see its first episodes again.
+      share: (i, n) for the i-th of n equal shares of those on the host.
 
     Raises:
       ImportError: the name belongs to an extra that is not installed.
-      ValueError: an unknown name, or options that the environment does not take.
+      ValueError: an unknown name, options that the environment does not take, or shares that are not equal.
     """
     arguments = parse_options(options)
     try:
         environment = make_environment(name, **arguments)
         if isinstance(environment, JaxEnvironment):
             return environment
+        index, num_shares = share
+        if num_envs % num_shares:
+            raise ValueError(f"num_envs must be a multiple of the {num_shares} processes, got {num_envs}.")
         seeds = np.random.SeedSequence((seed, purpose, num_updates)).generate_state(num_envs).tolist()
+        seeds = seeds[index * num_envs // num_shares : (index + 1) * num_envs // num_shares]
         if isinstance(environment, BatchedEnvironment):
             environment.close()
-            return make_environment(name, num_envs=num_envs, seed=seeds[0], **arguments)
+            return make_environment(name, num_envs=len(seeds), seed=seeds[0], **arguments)
         return [make_environment(name, seed=each, **arguments) for each in seeds]
     except TypeError as error:
         raise ValueError(f"{name} cannot be made with the options {arguments}: {error}") from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, final
 
+import jax
 import tyro
 
 from s5rl.agents import Agent, make_agent
@@ -19,8 +20,9 @@ from s5rl.commands.settings import RunSettings, read_settings
 from s5rl.commands.summary import summarize
 from s5rl.cores import RecurrentCore
 from s5rl.envs import JaxEnvironment
-from s5rl.training import RunDirectoryError
+from s5rl.training import RunDirectoryError, connect_processes
 from s5rl.training import train as train_agent
+from s5rl.training.processes import from_first, is_first
 from s5rl.training.run_directory import read_num_updates
 
 
@@ -43,6 +45,12 @@ class TrainFlags:
       evaluate_every: slots between two evaluations; None for none.
       num_evaluation_episodes: episodes of each evaluation.
       checkpoint_seconds: least time between two checkpoints.
+      num_devices: that share the environments, and the seeds; None for one, or all of several processes.
+      distributed: whether other processes train the same run, each called with this flag.
+      coordinator: HOST:PORT of process 0, where JAX does not find it out.
+      num_processes: how many there are, likewise.
+      process_index: which this is, from 0, likewise.
+      connection_timeout: seconds to wait for the other processes.
       tensorboard: whether to write files for TensorBoard into DIRECTORY/tensorboard.
       wandb: project of Weights & Biases to log to.
     """
@@ -59,6 +67,12 @@ class TrainFlags:
     evaluate_every: StepCount | None = None
     num_evaluation_episodes: int = 20
     checkpoint_seconds: float = 60.0
+    num_devices: int | None = None
+    distributed: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_index: int | None = None
+    connection_timeout: float = 300.0
     tensorboard: bool = False
     wandb: str | None = None
 
@@ -103,9 +117,10 @@ def train_command(words: Sequence[str]) -> Callable[..., int]:
 
 
 def _train(flags: TrainFlags, config: Any, core: RecurrentCore) -> int:
+    _connect(flags)
     directory = flags.folder
     agent = make_agent(core=core, algorithm=flags.algorithm, config=config)
-    before = read_settings(directory)
+    before = from_first(lambda: read_settings(directory))
     if before is not None and (before.environment, before.options) != (flags.environment, flags.env):
         raise RunDirectoryError(
             f"--directory {directory} holds another run. Give another folder, or that run's environment: "
@@ -124,12 +139,33 @@ def _train(flags: TrainFlags, config: Any, core: RecurrentCore) -> int:
         wandb_id=uuid.uuid4().hex if before is None else before.wandb_id,
     )
     return run(
-        agent, settings, directory, seed=flags.seed, num_seeds=flags.num_seeds, num_envs=config.num_envs
+        agent,
+        settings,
+        directory,
+        seed=flags.seed,
+        num_seeds=flags.num_seeds,
+        num_envs=config.num_envs,
+        num_devices=flags.num_devices,
     )
 
 
+def _connect(flags: TrainFlags) -> None:
+    where = (flags.coordinator, flags.num_processes, flags.process_index)
+    if flags.distributed:
+        connect_processes(*where, timeout=flags.connection_timeout)
+    elif where != (None, None, None):
+        raise ValueError("--coordinator, --num-processes and --process-index need --distributed.")
+
+
 def run(
-    agent: Agent, settings: RunSettings, directory: Path, *, seed: int, num_seeds: int, num_envs: int
+    agent: Agent,
+    settings: RunSettings,
+    directory: Path,
+    *,
+    seed: int,
+    num_seeds: int,
+    num_envs: int,
+    num_devices: int | None = None,
 ) -> int:
     """Trains in a folder, and says what came out.
 
@@ -140,13 +176,15 @@ def run(
       seed: the first seed.
       num_seeds: number of seeds.
       num_envs: number of environments.
+      num_devices: see `s5rl.training.train`.
 
     Returns:
       0.
     """
     name, options = settings.environment, settings.options
-    streams = {"seed": seed, "num_updates": read_num_updates(directory)}
-    environment = make_named(name, options, num_envs=num_envs, purpose=TRAINING, **streams)
+    streams: dict[str, Any] = {"seed": seed, "num_updates": from_first(lambda: read_num_updates(directory))}
+    share = (jax.process_index(), jax.process_count())
+    environment = make_named(name, options, num_envs=num_envs, purpose=TRAINING, share=share, **streams)
     evaluation_environment = None
     if settings.evaluate_every is not None and not isinstance(environment, JaxEnvironment):
         num_copies = min(num_envs, settings.num_evaluation_episodes)
@@ -160,6 +198,7 @@ def run(
         seed,
         num_seeds=num_seeds,
         num_envs=num_envs,
+        devices=num_devices,
         directory=directory,
         checkpoint_seconds=settings.checkpoint_seconds,
         evaluate_every=settings.evaluate_every,
@@ -167,5 +206,6 @@ def run(
         evaluation_environment=evaluation_environment,
         loggers=settings.loggers(directory),
     )
-    summarize(result, directory, settings.num_steps)
+    if is_first():
+        summarize(result, directory, settings.num_steps)
     return 0

@@ -24,3 +24,4 @@ from s5rl.training.export import export_policy as export_policy
 from s5rl.training.in_context import InContextEvaluation as InContextEvaluation
 from s5rl.training.in_context import evaluate_in_context as evaluate_in_context
 from s5rl.training.in_context import evaluate_random as evaluate_random
+from s5rl.training.distributed import connect_processes as connect_processes

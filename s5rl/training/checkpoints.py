@@ -46,15 +46,16 @@ class Checkpoints:
         """Opens a folder.
 
         Args:
-          folder: where checkpoints are; made when the first one is saved.
+          folder: where checkpoints are; made where there is none.
         """
         self._folder = folder
         options = ocp.CheckpointManagerOptions(
             max_to_keep=NUM_KEPT,
             enable_async_checkpointing=False,
-            create=True,
+            create=False,
             multiprocessing_options=_ALONE if jax.process_count() > 1 else MultiprocessingOptions(),
         )
+        folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def all(self) -> list[int]:

@@ -110,15 +110,23 @@ def _start(agent: Agent, environment: JaxEnvironment, num_envs: int, seed: Array
     )
 
 
-def _update(
+def act_on_shares(
     agent: Agent, environment: JaxEnvironment, layout: Layout, run: RunState
-) -> tuple[RunState, dict[str, Array]]:
+) -> tuple[Trajectory, Actors]:
+    """Returns the next trajectory and the actors behind it; each device acts in its own environments."""
+
     def act(acting_params: Params, actors: Actors) -> tuple[Trajectory, Actors]:
         return rollout(agent, environment, acting_params, actors, agent.config.unroll_length)
 
     in_time = Trajectory(ROWS_BEHIND_TIME, ROWS_BEHIND_TIME, ROWS_BEHIND_TIME, initial_state=ROWS)
-    act_on_shares = layout.map_shares(act, in_specs=(WHOLE, ROWS), out_specs=(in_time, ROWS))
-    trajectory, actors = act_on_shares(agent.acting_params(run.agent_state), run.actors)
+    act_everywhere = layout.map_shares(act, in_specs=(WHOLE, ROWS), out_specs=(in_time, ROWS))
+    return act_everywhere(agent.acting_params(run.agent_state), run.actors)
+
+
+def _update(
+    agent: Agent, environment: JaxEnvironment, layout: Layout, run: RunState
+) -> tuple[RunState, dict[str, Array]]:
+    trajectory, actors = act_on_shares(agent, environment, layout, run)
     key = jax.random.fold_in(run.keys.updates, run.num_updates)
     agent_state, metrics = agent.update(run.agent_state, trajectory, key)
     tracker, episode_metrics = track_episodes(run.tracker, trajectory.timesteps)
