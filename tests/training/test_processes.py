@@ -73,7 +73,7 @@ def cases_for(layout):
     for algorithm in ALGORITHMS if layout in ("1x1", "1x4") else ("ppo",):
         cases[algorithm] = {"function": "trained", "algorithm": algorithm}
         cases[f"gradients-{algorithm}"] = {"function": "gradients", "algorithm": algorithm}
-    if layout in ("1x1", "1x4", "2x1"):
+    if layout in ("1x1", "2x1"):
         cases["seeds"] = {"function": "trained", "algorithm": "ppo", "num_seeds": 2, "num_updates": 3}
         cases["evaluated"] = {
             "function": "trained",
@@ -126,7 +126,8 @@ def test_gradients_are_those_of_one_device(results, layout):
 
 
 def test_two_processes_equal_two_devices_bit_for_bit(results):
-    for case in ("ppo", "gradients-ppo", "host"):
+    # On the host, processes act on smaller batches, which a CPU may round in another way.
+    for case in ("ppo", "gradients-ppo"):
         for a, b in zip(results("2x1")[0][case], results("1x2")[0][case], strict=True):
             np.testing.assert_array_equal(a, b)
 
