@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,35 @@ from s5rl.types import Array, CoreState, Params, PRNGKey
 from s5rl.validation import check_positive
 
 
+class Consumed(NamedTuple):
+    """What a cell makes of one time step."""
+
+    output: Array
+    state: Any
+    """The next state."""
+    factors: tuple[Array, ...]
+    """What it has multiplied with each of its hidden weights, in the order of `_hidden_weights`."""
+
+
 class _GatedCore(CheckedCore):
-    """A core that sees its inputs only through W_i x_t + b, which does not wait for the state."""
+    """A core that sees its inputs only through W_i x_t + b, which does not wait for the state.
+
+    What it adds to that are products of hidden weights with parts of the state, each to a part of its own.
+    """
 
     @abc.abstractmethod
-    def _cell(self, prepared: Params, from_inputs: Array, state: Any) -> tuple[Array, Any]:
-        """Consumes W_i x_t + b with a state, and returns an output and the next state."""
+    def _cell(self, prepared: Params, from_inputs: Array, state: Any) -> Consumed:
+        """Consumes W_i x_t + b with a state."""
+
+    @property
+    @abc.abstractmethod
+    def _hidden_weights(self) -> tuple[str, ...]:
+        """Names of the hidden weights, whose products are added to the parts of W_i x_t + b in this order."""
 
     @final
     def _step(self, prepared: Params, inputs: Array, state: CoreState) -> tuple[Array, CoreState]:
-        return self._cell(prepared, _from_inputs(prepared, inputs), state)
+        consumed = self._cell(prepared, _from_inputs(prepared, inputs), state)
+        return consumed.output, consumed.state
 
     @final
     def _unroll(
@@ -33,7 +52,52 @@ class _GatedCore(CheckedCore):
     ) -> tuple[Array, CoreState]:
         # One large product for all steps costs less than many small ones, its gradient too.
         from_inputs = _from_inputs(prepared, inputs)
-        return self._scan(functools.partial(self._cell, prepared), from_inputs, state, should_reset)
+        weights = {name: prepared[name] for name in self._hidden_weights}
+        return _unroll_cell(self, should_reset, weights, from_inputs, state)
+
+    @final
+    def _scan_cell(
+        self, should_reset: Array | None, weights: Params, from_inputs: Array, state: CoreState
+    ) -> tuple[tuple[Array, tuple[Array, ...]], CoreState]:
+        """Returns outputs and factors [T, B, ...], and the final state."""
+
+        def step(from_inputs: Array, state: CoreState) -> tuple[Any, CoreState]:
+            consumed = self._cell(weights, from_inputs, state)
+            return (consumed.output, consumed.factors), consumed.state
+
+        outputs: Any
+        outputs, final_state = self._scan(step, from_inputs, state, should_reset)
+        return outputs, final_state
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _unroll_cell(
+    core: _GatedCore, should_reset: Array | None, weights: Params, from_inputs: Array, state: CoreState
+) -> tuple[Array, CoreState]:
+    """Returns outputs [T, B, F] and the final state.
+
+    The derivative with respect to hidden weights is one product over all time steps, where that of the scan
+    would be one at each: slower, and between devices a sum that is sent at each.
+    """
+    (outputs, _), final_state = core._scan_cell(should_reset, weights, from_inputs, state)
+    return outputs, final_state
+
+
+@_unroll_cell.defjvp
+def _unroll_cell_jvp(
+    core: _GatedCore, primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    should_reset, weights, from_inputs, state = primals
+    _, weights_tangent, from_inputs_tangent, state_tangent = tangents
+    scan = functools.partial(core._scan_cell, should_reset, weights)
+    ((outputs, factors), final_state), linear = jax.linearize(scan, from_inputs, state)
+    # To change the weights is to change what their products are added to.
+    parts = [
+        factor @ weights_tangent[name] for factor, name in zip(factors, core._hidden_weights, strict=True)
+    ]
+    from_inputs_tangent = from_inputs_tangent + jnp.concatenate(parts, axis=-1)
+    (outputs_tangent, _), final_tangent = linear(from_inputs_tangent, state_tangent)
+    return (outputs, final_state), (outputs_tangent, final_tangent)
 
 
 @final
@@ -88,14 +152,16 @@ class LSTMCore(_GatedCore):
         shape = (self.hidden_size,) if batch_size is None else (batch_size, self.hidden_size)
         return {"hidden": jnp.zeros(shape, float), "cell": jnp.zeros(shape, float)}
 
-    def _cell(
-        self, prepared: Params, from_inputs: Array, state: dict[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
+    @property
+    def _hidden_weights(self) -> tuple[str, ...]:
+        return ("hidden_weights",)
+
+    def _cell(self, prepared: Params, from_inputs: Array, state: dict[str, Array]) -> Consumed:
         gates = from_inputs + state["hidden"] @ prepared["hidden_weights"]
         i, g, f, o = jnp.split(gates, 4, axis=-1)
         cell = jax.nn.sigmoid(f + 1) * state["cell"] + jax.nn.sigmoid(i) * jnp.tanh(g)
         hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-        return hidden, {"hidden": hidden, "cell": cell}
+        return Consumed(hidden, {"hidden": hidden, "cell": cell}, factors=(state["hidden"],))
 
 
 @final
@@ -158,13 +224,18 @@ class GRUCore(_GatedCore):
         gates, candidate = jnp.split(params["hidden_weights"], [2 * self.hidden_size], axis=-1)
         return {**kept, "gate_weights": gates, "candidate_weights": candidate}
 
-    def _cell(self, prepared: Params, from_inputs: Array, state: tuple[Array]) -> tuple[Array, tuple[Array]]:
+    @property
+    def _hidden_weights(self) -> tuple[str, ...]:
+        return ("gate_weights", "candidate_weights")
+
+    def _cell(self, prepared: Params, from_inputs: Array, state: tuple[Array]) -> Consumed:
         (hidden,) = state
         inputs_zr, inputs_a = jnp.split(from_inputs, [2 * self.hidden_size], axis=-1)
         z, r = jnp.split(jax.nn.sigmoid(inputs_zr + hidden @ prepared["gate_weights"]), 2, axis=-1)
-        a = jnp.tanh(inputs_a + (r * hidden) @ prepared["candidate_weights"])
-        hidden = (1 - z) * hidden + z * a
-        return hidden, (hidden,)
+        kept = r * hidden
+        a = jnp.tanh(inputs_a + kept @ prepared["candidate_weights"])
+        after = (1 - z) * hidden + z * a
+        return Consumed(after, (after,), factors=(hidden, kept))
 
 
 def _from_inputs(prepared: Params, inputs: Array) -> Array:

@@ -112,13 +112,38 @@ def test_the_forget_gate_starts_open():
     np.testing.assert_allclose(outputs, np.tanh(cell) / 2, rtol=1e-6)
 
 
+def scans(jaxpr):
+    """All scans of a program, those inside others and inside functions among them."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            yield equation
+        for inner in (getattr(value, "jaxpr", value) for value in equation.params.values()):
+            if hasattr(inner, "eqns"):
+                yield from scans(inner)
+
+
 @pytest.mark.parametrize(("name", "products"), [("lstm", 1), ("gru", 2)])
 def test_an_unroll_multiplies_the_inputs_before_its_scan(name, products):
     """What is left in the scan is what waits for the hidden state."""
     core = CASES[name][0]
     params = random_params(core, INPUT_SIZE)
     inputs = np.zeros((NUM_STEPS, BATCH_SIZE, INPUT_SIZE), np.float32)
-    jaxpr = jax.make_jaxpr(core.unroll)(params, inputs, core.initial_state(BATCH_SIZE))
-    (scan,) = (equation for equation in jaxpr.eqns if equation.primitive.name == "scan")
-    body = scan.params["jaxpr"].jaxpr
-    assert str(body).count("dot_general") == products
+    (scan,) = scans(jax.make_jaxpr(core.unroll)(params, inputs, core.initial_state(BATCH_SIZE)).jaxpr)
+    assert str(scan.params["jaxpr"].jaxpr).count("dot_general") == products
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_no_scan_adds_up_gradients_of_weights(name):
+    """Over devices, what a scan adds up would be sent at every time step."""
+    core = CASES[name][0]
+    params = core.init(jax.random.key(0), INPUT_SIZE)
+    inputs = np.zeros((NUM_STEPS, BATCH_SIZE, INPUT_SIZE), np.float32)
+
+    def loss(params):
+        return core.unroll(params, inputs, core.initial_state(BATCH_SIZE))[0].sum()
+
+    program = jax.make_jaxpr(jax.grad(loss))(params).jaxpr
+    assert len(list(scans(program))) == 2
+    for scan in scans(program):
+        carry = scan.params["num_carry"]
+        assert all(var.aval.shape[:1] == (BATCH_SIZE,) for var in scan.outvars[:carry])
