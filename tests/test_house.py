@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "compat": set(),
     "validation": set(),
     "types": {"compat", "validation"},
+    "compilation_cache": {"compat"},
     "key_data": {"types"},
     "references": set(),
     "launching": set(),
