@@ -6,7 +6,6 @@ import contextlib
 import io
 from typing import NamedTuple
 
-import jax
 import pytest
 
 from s5rl.cli import main
@@ -19,13 +18,6 @@ class Outcome(NamedTuple):
     shown: str
     complaint: str
     """What it said on stderr, in one line."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """A cache that was chosen already, which commands do not change for that of the user."""
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
 
 
 @pytest.fixture(scope="session")
