@@ -37,7 +37,11 @@ def enable_compilation_cache(folder: str | Path | None = None) -> Path | None:
     if not can_load_programs():
         warnings.warn("compiled programs are not kept: it takes jax 0.10 on macOS.", stacklevel=2)
         return None
-    path = user_cache_path("s5rl", appauthor=False) / "compilation" if folder is None else Path(folder)
+    path = (
+        user_cache_path("s5rl", appauthor=False) / "compilation"
+        if folder is None
+        else Path(folder).absolute()
+    )
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()

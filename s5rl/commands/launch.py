@@ -63,6 +63,8 @@ def launch_command(words: Sequence[str]) -> Callable[..., int]:
 def commands(words: Sequence[str], num_processes: int) -> list[list[str]]:
     """Returns the command lines of the processes, which meet at a port that is free now.
 
+    Where there are GPUs, process i takes GPU i, as under SLURM; else JAX would let each have all of them.
+
     Args:
       words: the command line of one of them, without `s5rl`.
       num_processes: how many.
@@ -72,4 +74,7 @@ def commands(words: Sequence[str], num_processes: int) -> list[list[str]]:
         coordinator = f"localhost:{meeting.getsockname()[1]}"
     alike = [*words, "--distributed", "--coordinator", coordinator, "--num-processes", str(num_processes)]
     program = [sys.executable, "-m", "s5rl", *alike]
-    return [[*program, "--process-index", str(index)] for index in range(num_processes)]
+    return [
+        ["env", f"JAX_LOCAL_DEVICE_IDS={index}", *program, "--process-index", str(index)]
+        for index in range(num_processes)
+    ]

@@ -30,13 +30,14 @@ def test_what_cannot_be_launched_is_refused(s5rl, words, complaint):
 
 def test_the_processes_differ_in_their_index_and_meet_at_one_port():
     first, second = commands(TRAIN, 2)
-    assert first[: len(TRAIN) + 3] == [sys.executable, "-m", "s5rl", *TRAIN]
-    flags = first[len(TRAIN) + 3 :]
+    program = ["env", "JAX_LOCAL_DEVICE_IDS=0", sys.executable, "-m", "s5rl", *TRAIN]
+    assert first[: len(program)] == program
+    flags = first[len(program) :]
     coordinator = flags[flags.index("--coordinator") + 1]
     host, port = coordinator.split(":")
     assert (host, port.isdecimal()) == ("localhost", True)
     assert flags == [
         *("--distributed", "--coordinator", coordinator, "--num-processes", "2", "--process-index", "0")
     ]
-    assert [*first[:-1], "1"] == second
+    assert second == ["env", "JAX_LOCAL_DEVICE_IDS=1", *first[2:-1], "1"]
     assert commands(TRAIN, 2)[0] != first  # the port may still be taken
