@@ -213,6 +213,14 @@ def test_a_signal_is_passed_on_once_and_nothing_starts_again(launch, tmp_path, c
     assert "asking all processes to save and stop" in err
 
 
+def test_nothing_starts_again_where_a_signal_came_too_early_to_be_heard(launch, tmp_path, capfd):
+    signal_myself(signal.SIGTERM, tmp_path / "started")
+    assert launch("tell_pid('started'); time.sleep(1000)", max_restarts=3) == 143
+    err = capfd.readouterr().err
+    assert "process 0 was killed by signal 15 (SIGTERM)" in err
+    assert "starting all" not in err
+
+
 def test_a_process_that_was_stopped_from_outside_is_no_failure(launch, capfd):
     assert launch("sys.exit(130)", "time.sleep(0.2); sys.exit(130)", max_restarts=3) == 130
     assert capfd.readouterr().err == ""
