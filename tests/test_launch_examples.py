@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -14,7 +13,6 @@ from s5rl.cli import main
 from s5rl.commands import train as train_module
 
 FOLDER = Path(__file__).parent.parent / "examples" / "launch"
-IS_DISTRIBUTED = "distributed" in {field.name for field in dataclasses.fields(train_module.TrainFlags)}
 
 
 @pytest.fixture
@@ -56,17 +54,13 @@ def manifests():
     return {each["kind"]: each for each in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())}
 
 
-def without_distributed(words):
-    """Returns the words up to --distributed, which is the first of its kind in each file."""
-    return words[: words.index("--distributed")]
-
-
 def test_slurm_starts_s5rl(run, parse):
     started = run("bash", str(FOLDER / "slurm.sh"), SLURM_JOB_ID="7", RUNS="runs with a space")
     assert set(started) == {"srun"}
     wait, program, *words = started["srun"]
-    assert (wait, program, words[-1]) == ("--wait=60", "s5rl", "--distributed")
-    flags = parse(*(words if IS_DISTRIBUTED else without_distributed(words)))
+    assert (wait, program) == ("--wait=60", "s5rl")
+    flags = parse(*words)
+    assert (flags.distributed, flags.coordinator) == (True, None)  # which JAX finds
     assert flags.directory == Path("runs with a space/repeat_previous_hard")
     assert flags.num_steps == 15_000_000
 
@@ -88,13 +82,9 @@ def test_slurm_has_a_process_for_each_gpu():
 def test_kubernetes_starts_s5rl(run, parse, manifests):
     container = manifests["Job"]["spec"]["template"]["spec"]["containers"][0]
     started = run(*container["command"], *container["args"], JOB_COMPLETION_INDEX="1")
-    words = started["s5rl"]
-    distributed = words[words.index("--distributed") :]
-    assert distributed == [
-        *("--distributed", "--coordinator", "s5rl-0.s5rl:12345"),
-        *("--num-processes", "2", "--process-index", "1"),
-    ]
-    flags = parse(*(words if IS_DISTRIBUTED else without_distributed(words)))
+    flags = parse(*started["s5rl"])
+    assert (flags.distributed, flags.coordinator) == (True, "s5rl-0.s5rl:12345")
+    assert (flags.num_processes, flags.process_index) == (2, 1)
     (mount,) = container["volumeMounts"]
     assert flags.directory.is_relative_to(mount["mountPath"])
 

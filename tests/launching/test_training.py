@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import os
 import signal
 import subprocess
@@ -13,12 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from s5rl.commands.train import TrainFlags
-
 GRACE = 15
 TIME_LIMIT = 240
 """Seconds until the test fails, on a busy machine."""
-IS_DISTRIBUTED = "distributed" in {field.name for field in dataclasses.fields(TrainFlags)}
 TRAIN = [
     *("train", "memory_chain", "--env", "memory_length=2", "--algorithm", "a2c", "--core", "gru"),
     *("--core.hidden-size", "4", "--num-envs", "2", "--unroll-length", "8", "--torso-sizes", "4"),
@@ -60,7 +56,6 @@ def process_number(launcher, index):
     raise AssertionError(f"no process {index}")
 
 
-@pytest.mark.skipif(not IS_DISTRIBUTED, reason="s5rl train has no --distributed yet")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")
 def test_a_run_survives_the_death_of_a_process_and_stops_with_a_checkpoint(launched, tmp_path):
     def said():
