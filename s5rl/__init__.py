@@ -8,6 +8,7 @@ from s5rl.agents import A2CConfig as A2CConfig
 from s5rl.agents import MuesliConfig as MuesliConfig
 from s5rl.agents import PPOConfig as PPOConfig
 from s5rl.agents import make_agent as make_agent
+from s5rl.compilation_cache import enable_compilation_cache as enable_compilation_cache
 from s5rl.cores import AttentionCore as AttentionCore
 from s5rl.cores import FeedForwardCore as FeedForwardCore
 from s5rl.cores import GRUCore as GRUCore

@@ -15,6 +15,7 @@ from s5rl.commands.cores import cores
 from s5rl.commands.envs import envs
 from s5rl.commands.evaluate import evaluate
 from s5rl.commands.export import export
+from s5rl.commands.launch import launch_command
 from s5rl.commands.plot import plot
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
@@ -22,6 +23,7 @@ from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError, Ta
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train_command([]),
+    "launch": launch_command([]),
     "resume": resume,
     "evaluate": evaluate,
     "plot": plot,
@@ -70,6 +72,9 @@ def _run(words: list[str]) -> int:
     commands = dict(COMMANDS)
     if words[:1] == ["train"]:
         commands["train"] = train_command(words[1:])
+    if words[:1] == ["launch"] and "--" in words:
+        words, behind = words[: words.index("--")], words[words.index("--") + 1 :]
+        commands["launch"] = launch_command(behind)
     return tyro.extras.subcommand_cli_from_dict(
         commands, prog="s5rl", description="Memory for reinforcement learning in JAX.", args=words
     )

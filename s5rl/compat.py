@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -43,6 +44,14 @@ def supports_gpu_kernels() -> bool:
     capabilities = [device.compute_capability for device in jax.local_devices() if device.platform == "gpu"]
     majors = [str(capability).partition(".")[0] for capability in capabilities]
     return jax.__version_info__ >= (0, 9) and all(x.isdecimal() and int(x) >= 9 for x in majors)
+
+
+def can_load_programs() -> bool:
+    """Returns whether compiled programs can be stored and loaded.
+
+    On macOS, jaxlib before 0.10 is reported to crash when it loads large ones.
+    """
+    return sys.platform != "darwin" or jax.__version_info__ >= (0, 10)
 
 
 def launch_gpu_kernel(

@@ -17,8 +17,10 @@ MAY_IMPORT = {
     "compat": set(),
     "validation": set(),
     "types": {"compat", "validation"},
+    "compilation_cache": {"compat"},
     "key_data": {"types"},
     "references": set(),
+    "launching": set(),
     "description": {"references"},
     "losses": {"compat", "validation", "types"},
     "envs": {"compat", "validation", "types", "key_data"},
@@ -26,7 +28,7 @@ MAY_IMPORT = {
     "networks": {"compat", "validation", "types", "cores"},
     "agents": {"compat", "validation", "types", "cores", "networks", "losses"},
     "training": {
-        *("compat", "validation", "types", "key_data", "references", "description"),
+        *("compat", "validation", "types", "key_data", "references", "description", "launching"),
         *("cores", "networks", "agents", "losses", "envs"),
     },
 }

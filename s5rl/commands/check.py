@@ -10,6 +10,7 @@ from rich.console import Console
 from s5rl.agents import Agent, make_agent
 from s5rl.agents.make_agent import ALGORITHMS
 from s5rl.commands.console import refuse
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.conformance import Law, LoadError, UnhashableCoreError, check_agent, check_core, load_core
 from s5rl.cores import RecurrentCore
 
@@ -18,6 +19,7 @@ def check(
     core: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODULE:CORE")],
     input_size: int = 3,
     agents: bool = False,
+    compilation_cache: bool = True,
 ) -> int:
     """Tries the laws of a recurrent core on yours.
 
@@ -26,10 +28,13 @@ def check(
         MODULE is a dotted path or a .py file.
       input_size: number of features of the inputs.
       agents: also try the laws of an agent, with each algorithm around the core.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
       0 where all laws hold, 1 where one fails, 2 where there is no such core.
     """
+    if compilation_cache:
+        enable_compilation_cache()
     console = Console()
     if input_size < 1:
         return refuse(f"--input-size must be at least 1, got {input_size}.")

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s5rl.commands.console import refuse
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.envs import BatchedEnvironment, JaxEnvironment, MemoryChain, environment_names, make_environment
 from s5rl.envs.popgym import PopgymEnvironment
 from s5rl.types import Action, Specs
@@ -36,6 +37,7 @@ def envs(
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None,
     seed: int = 0,
     num_steps: int = 10,
+    compilation_cache: bool = True,
 ) -> int:
     """Lists the environments, or plays an episode of one with random actions.
 
@@ -43,6 +45,7 @@ def envs(
       name: of the environment to play, such as popgym/MineSweeperEasy; lists all of them if left out.
       seed: decides the actions, and all else that is random in environments other than bsuite's.
       num_steps: how many steps to show from the beginning; the last one is shown in any case.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
       0, or 2 where there is no such environment.
@@ -55,6 +58,8 @@ def envs(
         return refuse(f"--seed must be from 0 to {MAX_SEED}, got {seed}.")
     if num_steps < 1:
         return refuse(f"--num-steps must be at least 1, got {num_steps}.")
+    if compilation_cache:
+        enable_compilation_cache()
     try:
         options = {"seed": seed} if name.partition("/")[0] in SEEDED else {}
         environment = MEMORY_CHAIN if name == "memory_chain" else make_environment(name, **options)

@@ -14,6 +14,7 @@ from s5rl.commands.console import say
 from s5rl.commands.environments import EVALUATION, make_named
 from s5rl.commands.settings import read_settings
 from s5rl.commands.summary import spread
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.description import rebuild
 from s5rl.envs import BatchedEnvironment, JaxEnvironment
 from s5rl.training import RunDirectoryError
@@ -29,6 +30,7 @@ def evaluate(
     environment: str | None = None,
     env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")] = (),
     checkpoint: int | None = None,
+    compilation_cache: bool = True,
 ) -> int:
     """Evaluates each seed of a run: whole episodes, fresh memory, the most probable actions.
 
@@ -39,10 +41,13 @@ def evaluate(
       environment: another environment with the same observations and actions; None for that of the run.
       env: an option of the environment, such as memory_length=64, in place of all options of the run.
       checkpoint: updates after which it was written; None for the latest.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
       0.
     """
+    if compilation_cache:
+        enable_compilation_cache()
     saved = load_run(directory, num_updates=checkpoint)
     num_copies = min(read_run(directory)["num_envs"], num_episodes)
     target = _environment(directory, saved.environment, environment, env, num_copies, seed)

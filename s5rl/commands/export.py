@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from s5rl.commands.console import say
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.training import export_policy, load_policy
 
 
@@ -17,6 +18,7 @@ def export(
     seed: int | None = None,
     batch_size: int | None = None,
     checkpoint: int | None = None,
+    compilation_cache: bool = True,
 ) -> int:
     """Writes the policy of a run as an artifact of jax.export, which needs only JAX to run.
 
@@ -26,10 +28,13 @@ def export(
       seed: which of the run's seeds; may be left out where there is one.
       batch_size: environments that act at once; None for one without a batch axis.
       checkpoint: updates after which it was written; None for the latest.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
       0.
     """
+    if compilation_cache:
+        enable_compilation_cache()
     file = directory / "policy.jax_export" if output is None else output
     policy = load_policy(directory, seed=seed, num_updates=checkpoint)
     exported = export_policy(policy, file, batch_size)

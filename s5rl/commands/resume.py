@@ -12,6 +12,7 @@ from s5rl.commands.counts import StepCount
 from s5rl.commands.settings import read_settings
 from s5rl.commands.summary import summarize
 from s5rl.commands.train import run
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.description import rebuild
 from s5rl.training import RunDirectoryError, train
 from s5rl.training.run_directory import read_num_steps, read_run
@@ -20,6 +21,7 @@ from s5rl.training.run_directory import read_num_steps, read_run
 def resume(
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     num_steps: StepCount | None = None,
+    compilation_cache: bool = True,
 ) -> int:
     """Goes on with a run, up to the steps that it was to do, or to others.
 
@@ -27,10 +29,13 @@ def resume(
       directory: folder of the run.
       num_steps: steps of the whole run, those that are done among them; None for what the run was started
         with.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
       0.
     """
+    if compilation_cache:
+        enable_compilation_cache()
     stored = read_run(directory)
     agent, seeds, num_envs = rebuild(stored["agent"]), stored["seeds"], stored["num_envs"]
     settings = read_settings(directory)

@@ -18,6 +18,7 @@ from s5rl.commands.counts import StepCount
 from s5rl.commands.environments import PERIODIC_EVALUATION, TRAINING, make_named
 from s5rl.commands.settings import RunSettings, read_settings
 from s5rl.commands.summary import summarize
+from s5rl.compilation_cache import enable_compilation_cache
 from s5rl.cores import RecurrentCore
 from s5rl.envs import JaxEnvironment
 from s5rl.training import RunDirectoryError, connect_processes
@@ -53,6 +54,7 @@ class TrainFlags:
       connection_timeout: seconds to wait for the other processes.
       tensorboard: whether to write files for TensorBoard into DIRECTORY/tensorboard.
       wandb: project of Weights & Biases to log to.
+      compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
     """
 
     environment: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENVIRONMENT")]
@@ -75,6 +77,7 @@ class TrainFlags:
     connection_timeout: float = 300.0
     tensorboard: bool = False
     wandb: str | None = None
+    compilation_cache: bool = True
 
     @property
     def folder(self) -> Path:
@@ -118,6 +121,8 @@ def train_command(words: Sequence[str]) -> Callable[..., int]:
 
 def _train(flags: TrainFlags, config: Any, core: RecurrentCore) -> int:
     _connect(flags)
+    if flags.compilation_cache:
+        enable_compilation_cache()
     directory = flags.folder
     agent = make_agent(core=core, algorithm=flags.algorithm, config=config)
     before = from_first(lambda: read_settings(directory))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from s5rl.key_data import keys_to_numbers, numbers_to_keys
+from s5rl.launching import beat
 from s5rl.training.checkpoints import CheckpointError
 from s5rl.training.interrupts import Interrupts, TrainingInterrupted
 from s5rl.training.loggers import Logger
@@ -112,6 +113,7 @@ class Run:
                 saved_at = time.monotonic()
                 while self._done < num_updates:
                     self._chunk(num_updates, bar)
+                    beat()
                     is_due = time.monotonic() - saved_at >= self._checkpoint_seconds
                     wishes = agree(Wishes(save=is_due, stop=interrupts.requested))
                     if wishes.save or wishes.stop or self._done == num_updates:
