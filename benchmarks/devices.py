@@ -100,11 +100,12 @@ def updates_without_mesh(
         )
         key = jax.random.fold_in(run.keys.updates, run.num_updates)
         agent_state, metrics = agent.update(run.agent_state, trajectory, key)
-        tracker, _ = track_episodes(run.tracker, trajectory.timesteps)
+        tracker = track_episodes(run.tracker, trajectory.timesteps)[0]
         run = RunState(agent_state, actors, tracker, run.keys, run.num_updates + 1)
         return run, total + metrics["loss"]
 
-    return jax.lax.fori_loop(0, length, body, (run, jnp.zeros(())))
+    result: tuple[RunState, Array] = jax.lax.fori_loop(0, length, body, (run, jnp.zeros(())))
+    return result
 
 
 def overhead(settings: Settings) -> tuple[float, float, float]:
@@ -246,8 +247,8 @@ def sections(
     return [
         report.Section(
             "The price on one device",
-            f"PPO, {steps} slots, S5 of {settings.width} features and four layers, {num_params:,} parameters, "
-            f"on {settings.environment}; milliseconds of CPU time for an update, medians of "
+            f"PPO, {steps} slots, S5 of {settings.width} features and four layers, {num_params:,} "
+            f"parameters, on {settings.environment}; milliseconds of CPU time for an update, medians of "
             f"{settings.repeats} turns.",
             ("Program", "ms", "Ratio"),
             [
@@ -257,9 +258,9 @@ def sections(
         ),
         report.Section(
             "What two devices send in an update",
-            f"All operations of the program of {num_params:,} parameters, {4 * num_params:,} bytes. Those with "
-            f"gradients happen {gradient_steps} times in an update, once for each gradient step; the others add "
-            "up counts and means.",
+            f"All operations of the program of {num_params:,} parameters, {4 * num_params:,} bytes. Those "
+            f"with gradients happen {gradient_steps} times in an update, once for each gradient step; the "
+            "others add up counts and means.",
             ("Operation", "Bytes"),
             [(each.operation, f"{each.num_bytes:,}") for each in messages],
         ),
@@ -272,8 +273,8 @@ def sections(
         report.Section(
             "What to expect elsewhere: a model, not a measurement",
             "Milliseconds of an all-reduce in a ring, alpha + 2 (N - 1) / N * bytes / beta, and how long a "
-            "gradient step on one device has to take so that nine tenths of the time are computing. Alpha and "
-            "beta are assumed: "
+            "gradient step on one device has to take so that nine tenths of the time are computing. Alpha "
+            "and beta are assumed: "
             + "; ".join(
                 f"{name}, {1e6 * a:.0f} µs and {b / 1e9:.0f} GB/s" for name, (_, a, b) in NETWORKS.items()
             )

@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TASK = "cartpole/swingup"
-STEPS = 12_000_000
+STEPS = 20_000_000
 LAST = 2
 """Evaluations that count, of 40 episodes each."""
 
@@ -26,7 +26,7 @@ def returns(tmp_path_factory):
         monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
         example = importlib.import_module("projected_dm_control")
     directory = tmp_path_factory.mktemp("projected")
-    flags = ["--num-steps", str(STEPS), "--num-evaluations", "8", "--num-episodes", "40"]
+    flags = ["--num-steps", str(STEPS), "--num-evaluations", "10", "--num-episodes", "40"]
     example.main([*flags, "--tasks", TASK, "--directory", str(directory)])
     evaluations = example.Evaluations(directory / "evaluations.csv")
     names = ("s5", "lstm", "feed_forward", "random")
