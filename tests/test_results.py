@@ -53,6 +53,17 @@ def test_memory_length():
         assert row["solved"] == f"{sum(int(seed['solved']) for seed in seeds)} of 3", row
 
 
+def test_unrolls():
+    runs = read("memory_length_unrolls.csv", "core", "unroll", "length")
+    shown = list(table("| core | unroll | length 25 | length 30 | length 40 |"))
+    assert {(row["core"], row["unroll"]) for row in shown} == {key[:2] for key in runs}
+    for row in shown:
+        for length in ("25", "30", "40"):
+            correct = [float(seed["correct"]) for seed in runs[row["core"], row["unroll"], length]]
+            numbers = f"{np.mean(correct):.2f} ({min(correct):.2f} - {max(correct):.2f})"
+            assert row[f"length {length}"] == numbers, row
+
+
 def test_popgym():
     runs = read("popgym_table.csv", "environment", "core")
     shown = list(table("| environment | core | MMER | the paper's MMER | last evaluation |"))
