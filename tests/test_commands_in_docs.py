@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import tyro
@@ -76,10 +77,20 @@ def read(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         script = ROOT / words[1]
         assert script.exists(), words
         assert script.parent.name in ("examples", "benchmarks"), words
-        monkeypatch.syspath_prepend(script.parent)
         monkeypatch.setattr(sys, "argv", words[1:])
-        main = importlib.import_module(script.stem).main
+        main = load(script, monkeypatch).main
         assert understood(main, monkeypatch), words
+
+
+def load(script: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Returns a program as a module under a name of its own: programs and tests share some names."""
+    name = "_".join(script.relative_to(ROOT).with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location(name, script)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def understood(main: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
