@@ -67,7 +67,7 @@ bench: .venv/installed ## speed of cores and batched physics, into docs/benchmar
 	done
 
 docs: .venv/installed ## the documentation, into site/
-	$(VENV_PYTHON) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 
 clean: ## remove what make made, but not results/
 	rm -rf .venv .venv-lowest .venv-acme .venv-wheel build dist site *.egg-info
