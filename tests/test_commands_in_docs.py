@@ -72,6 +72,8 @@ def read(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert set(words[1:]) <= set(targets), words
     elif program == "s5rl":
         assert understood(lambda: cli.main(words[1:]), monkeypatch), words
+        if words[1] == "launch":
+            read([words[0], *words[words.index("--") + 1 :]], monkeypatch)
     else:
         assert program == "python", f"{words}: unknown program"
         script = ROOT / words[1]
@@ -103,16 +105,18 @@ def understood(main: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> b
 
         return stopped
 
-    real_cli, real_train = tyro.cli, cli.train_command
+    real, real_commands = tyro.cli, tyro.extras.subcommand_cli_from_dict
 
     def parse(*args, **kwargs):
-        real_cli(*args, **kwargs)
+        real(*args, **kwargs)
         raise ParsedError
+
+    def parse_commands(functions, **kwargs):
+        return real_commands({name: stop(function) for name, function in functions.items()}, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(tyro, "cli", parse)
-        patch.setattr(cli, "COMMANDS", {name: stop(command) for name, command in cli.COMMANDS.items()})
-        patch.setattr(cli, "train_command", lambda words: stop(real_train(words)))
+        patch.setattr(tyro.extras, "subcommand_cli_from_dict", parse_commands)
         try:
             main()
         except ParsedError:
@@ -135,6 +139,8 @@ def test_commands_are_understood(path, monkeypatch):
     [
         "s5rl train popgym/RepeatPreviousEasy --core gru --core.hiden-size 64",
         "s5rl train popgym/RepeatPreviousEasy --algorithm a2c --num-epochs 4",
+        "s5rl launch -m 2 -- train memory_chain",
+        "s5rl launch -n 2 -- train popgym/RepeatPreviousEasy --core gru --core.hiden-size 64",
         "s5rl learn popgym/RepeatPreviousEasy",
         "make demos",
         "python examples/popgym_ppo.py --num-stepz 3",
