@@ -53,6 +53,19 @@ def test_memory_length():
         assert row["solved"] == f"{sum(int(seed['solved']) for seed in seeds)} of 3", row
 
 
+def test_lengths_by_tens():
+    runs = read("memory_length_tens.csv", "core", "unroll", "length")
+    lengths = [str(length) for length in range(10, 101, 10)]
+    shown = list(table("| core | unroll | " + " | ".join(lengths) + " |"))
+    assert len(shown) == 6
+    for row in shown:
+        for length in lengths:
+            covering = str(32 * -(-(int(length) + 2) // 32))
+            unroll = covering if row["unroll"] == "cover" else row["unroll"]
+            correct = [float(seed["correct"]) for seed in runs[row["core"], unroll, length]]
+            assert row[length] == f"{sum(correct) / 3:.2f}", row
+
+
 def test_unrolls():
     runs = read("memory_length_unrolls.csv", "core", "unroll", "length")
     shown = list(table("| core | unroll | length 25 | length 30 | length 40 |"))
