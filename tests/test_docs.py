@@ -47,6 +47,7 @@ def test_no_block_escapes():
         ("docs/acme.md", "puts modules in place"),
         ("docs/acme.md", "needs Reverb"),
         ("docs/acme.md", "needs Acme's current source"),
+        ("docs/training.md", "changes the settings of the whole process"),
     }
 
 
