@@ -20,7 +20,7 @@ fast-compilation = cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
 	JAX_COMPILATION_CACHE_DIR="$$cache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest test-acme test-acme-slow lint format bench docs clean
+.PHONY: help demo test test-slow test-lowest test-acme test-acme-slow test-wheel lint format bench docs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -43,6 +43,13 @@ test-acme: ## the fast tests inside dm-acme, with a real Reverb, where it can be
 test-acme-slow: ## the learning tests inside dm-acme
 	@$(call for-acme,$(ACME_PYTHON) -m pytest $(PYTEST_FLAGS) -m slow tests/acme $(ARGS))
 
+test-wheel: .venv/installed ## the wheel, installed by itself with the newest and the oldest packages
+	@rm -rf build dist && mkdir dist
+	$(VENV_PYTHON) -m build --wheel --outdir dist >dist/build.log || { cat dist/build.log; exit 1; }
+	@$(call try-wheel,3.11,newest,)
+	@$(call try-wheel,3.12,newest,)
+	@$(call try-wheel,3.11,oldest,--constraint constraints/lowest.txt)
+
 lint: .venv/installed ## formatting, style and types
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
@@ -60,10 +67,10 @@ bench: .venv/installed ## speed of cores and batched physics, into docs/benchmar
 	done
 
 docs: .venv/installed ## the documentation, into site/
-	$(VENV_PYTHON) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 
 clean: ## remove what make made, but not results/
-	rm -rf .venv .venv-lowest .venv-acme build dist site *.egg-info
+	rm -rf .venv .venv-lowest .venv-acme .venv-wheel build dist site *.egg-info
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 # $(call find-python,CANDIDATES,TEST): sets `python` to the first candidate that runs and for which TEST, a
@@ -90,6 +97,23 @@ if [ -z "$$python" ]; then \
 fi; \
 $(MAKE) --no-print-directory .venv-acme/installed; \
 $(1)
+endef
+
+# $(call try-wheel,VERSION,NAME,CONSTRAINTS): installs the wheel alone in .venv-wheel and tries it there; says why
+# not where there is no such Python.
+define try-wheel
+set -e; \
+$(call find-python,python$(1) python3 python,sys.version_info[:2] == ($(subst .,$(comma),$(1)))); \
+if [ -z "$$python" ]; then \
+	echo "$@: Python $(1) with the $(2) packages skipped, python$(1) was not found."; exit; \
+fi; \
+echo "$@: Python $(1) with the $(2) packages."; \
+trap 'rm -rf .venv-wheel' EXIT; \
+"$$python" -m venv --clear .venv-wheel; \
+.venv-wheel/bin/python -m pip install --quiet --no-input --disable-pip-version-check $(3) dist/*.whl; \
+.venv-wheel/bin/python -m pip check; \
+mkdir .venv-wheel/empty; \
+(cd .venv-wheel/empty && ../bin/python ../../tests/try_wheel.py)
 endef
 
 # $(call make-venv,FOLDER,CANDIDATES,TEST,NAME): makes FOLDER with an interpreter of find-python.

@@ -2,17 +2,20 @@
 
 The default is small: two easy tasks, three memories, minutes on a CPU. `--paper` is the setting of the paper
 (Lu et al. 2023, Table 2 and Table 4): five hard tasks, eight seeds, 15 million steps each; take a GPU for it.
-Every run has a folder, so that a second call goes on where the first one was stopped.
+Every run has a folder, so that a second call goes on where the first one was stopped, and a row a seed in
+results.csv.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +53,13 @@ PAPER_ENVIRONMENTS = (
     "NoisyStatelessPendulumHard",
     "RepeatPreviousHard",
 )
+PAPER_RESULTS = {
+    "s5": ("1.0 ± 0.0", "0.28 ± 0.0", "0.79 ± 0.01", "0.55 ± 0.01", "0.91 ± 0.04"),
+    "s5_without_resets": ("1.0 ± 0.0", "0.28 ± 0.0", "0.71 ± 0.04", "0.5 ± 0.01", "0.76 ± 0.02"),
+    "gru": ("1.0 ± 0.0", "0.27 ± 0.0", "0.75 ± 0.0", "0.61 ± 0.01", "-0.45 ± 0.02"),
+    "feed_forward": ("0.26 ± 0.0", "0.22 ± 0.0", "0.41 ± 0.02", "0.34 ± 0.01", "-0.48 ± 0.00"),
+}
+"""Table 2, in the order of PAPER_ENVIRONMENTS: mean and deviation over eight seeds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Settings:
     seed: int = 0
     """The first of them."""
     directory: Path = Path("results/popgym_ppo")
-    """Where the runs go, one folder each."""
+    """Where the runs go, one folder each, and results.csv."""
     paper: bool = False
     """The paper's environments, cores, sizes, steps and seeds (Tables 2 and 4); other flags still count."""
 
@@ -118,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("--num-steps and --num-seeds must be at least 1.")
     config = PPOConfig.popgym() if settings.paper else small_config()
     console, table = Console(), Table(title="Max-mean episodic return, mean ± deviation over seeds")
-    for heading in ("environment", "core", "MMER", "last evaluation", "steps", "seconds now"):
+    for heading in ("environment", "core", "MMER", "the paper's", "last evaluation", "steps", "seconds now"):
         table.add_column(
             heading, overflow="fold", justify="left" if heading in ("environment", "core") else "right"
         )
@@ -137,16 +147,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 num_evaluation_episodes=50,
             )
             evaluations = result.evaluations["episode_return"][..., -1]
+            keep_rows(settings, environment, name, result.mmer, evaluations)
             table.add_row(
                 environment,
                 name,
                 f"{result.mmer.mean():.2f} ± {result.mmer.std():.2f}",
+                paper_result(environment, name),
                 f"{evaluations.mean():.2f} ± {evaluations.std():.2f}",
                 f"{result.metrics['step'].max():,}",
                 f"{time.monotonic() - start:.0f}",
             )
     console.print(table)
     console.print(f"Curves: s5rl plot {settings.directory}/*/*", highlight=False, soft_wrap=True)
+
+
+def paper_result(environment: str, core: str) -> str:
+    """Returns what the paper's Table 2 has for a core on an environment, "" where it has nothing."""
+    if environment not in PAPER_ENVIRONMENTS or core not in PAPER_RESULTS:
+        return ""
+    return PAPER_RESULTS[core][PAPER_ENVIRONMENTS.index(environment)]
+
+
+def keep_rows(
+    settings: Settings, environment: str, core: str, mmer: np.ndarray, evaluations: np.ndarray
+) -> None:
+    """Puts one row a seed into results.csv, in the place of those that the core had on that environment."""
+    path = settings.directory / "results.csv"
+    header = ["environment", "core", "seed", "num_steps", "mmer", "evaluation"]
+    kept: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [row for row in list(csv.reader(file))[1:] if row[:2] != [environment, core]]
+    results = zip(np.atleast_1d(mmer), np.atleast_1d(evaluations), strict=True)
+    rows = [
+        [environment, core, settings.seed + index, int(settings.num_steps), f"{best:.4f}", f"{last:.4f}"]
+        for index, (best, last) in enumerate(results)
+    ]
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *kept, *rows])
+    draft.replace(path)
 
 
 if __name__ == "__main__":

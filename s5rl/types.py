@@ -22,8 +22,11 @@ import numpy as np
 from dm_env import specs
 
 Array = jax.Array
+"""An array of JAX, traced or not."""
 PRNGKey = jax.Array
+"""A key of `jax.random.key`."""
 PyTree = Any
+"""A nest of tuples, dicts and other nodes that JAX knows."""
 Params = PyTree
 """A nest of arrays that training changes."""
 CoreState = PyTree
@@ -31,6 +34,7 @@ CoreState = PyTree
 Action = PyTree
 """Exactly what an environment's `step` receives: the dtype and range of its action spec."""
 Observation = PyTree
+"""What a time step shows: any nest of arrays, as the observation spec says."""
 Specs = PyTree
 """A nest of `dm_env.specs.Array`."""
 
@@ -55,7 +59,9 @@ class EnvironmentSpec:
     """
 
     observation: Specs
+    """Of one observation."""
     action: Specs
+    """Of one action."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EnvironmentSpec) and self._signature() == other._signature()

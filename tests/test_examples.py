@@ -377,6 +377,10 @@ def test_popgym_ppo_compares_memories_and_goes_on(tmp_path, capsys, monkeypatch)
     shown = capsys.readouterr().out
     assert "RepeatPreviousEasy" in shown
     assert "±" in shown
+    results = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    keys = [(row["core"], row["seed"], row["num_steps"]) for row in results]
+    assert keys == [("feed_forward", "0", "2000"), ("feed_forward", "1", "2000")]
+    assert all(-1 <= float(row["mmer"]) <= 1 for row in results)
     with pytest.raises(SystemExit, match="--cores must be of s5, "):
         example.main(["--cores", "rnn"])
 
@@ -393,6 +397,22 @@ def test_popgym_ppo_has_the_setting_of_the_paper(monkeypatch):
     with pytest.raises(InterruptedError):
         example.main(["--paper"])
     assert calls == [(ResettableS5Core.popgym(), PPOConfig.popgym(), 15_000_000, 8)]
+
+
+def test_popgym_ppo_keeps_the_rows_of_other_cores(tmp_path):
+    example = importlib.import_module("popgym_ppo")
+    settings = example.Settings(directory=tmp_path, num_steps=8)
+    for core, mmer in [("s5", 0.1), ("gru", 0.2), ("s5", 0.3)]:
+        example.keep_rows(settings, "RepeatFirstEasy", core, np.asarray(mmer), np.asarray(0.0))
+    results = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    assert [(row["core"], row["mmer"]) for row in results] == [("gru", "0.2000"), ("s5", "0.3000")]
+
+
+def test_popgym_ppo_knows_the_results_of_the_paper():
+    example = importlib.import_module("popgym_ppo")
+    assert example.paper_result("RepeatPreviousHard", "s5") == "0.91 ± 0.04"
+    assert example.paper_result("RepeatPreviousHard", "lstm") == ""
+    assert example.paper_result("RepeatPreviousEasy", "s5") == ""
 
 
 @pytest.fixture

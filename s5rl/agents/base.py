@@ -51,6 +51,9 @@ class Agent(abc.ABC):
     """An algorithm around a core. All methods are pure and may be jitted.
 
     `make_agent(core=...)` without a spec gives an unbound agent; `train` binds it.
+
+    Attributes:
+      environment_spec: what the agent sees and does, None as long as it is unbound.
     """
 
     environment_spec: EnvironmentSpec | None

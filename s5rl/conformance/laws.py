@@ -30,3 +30,4 @@ LAWS = (
     Law(9, "jit, grad, vmap, x64, bfloat16 work", transformations_work, one_case_a_shape()[1:2]),
     Law(10, "step is compiled once", shapes_stay, one_case_a_shape()[1:]),
 )
+"""The laws of a core, each with the cases on which it is tried."""

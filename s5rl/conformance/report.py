@@ -28,6 +28,7 @@ class LawReport(NamedTuple):
     """What came out for one law."""
 
     law: Law[Any, Any]
+    """Which one."""
     verdict: str
     """"holds", "FAILS", "error" (the subject raised) or "not applicable"."""
     worst: Deviation | None
@@ -44,6 +45,7 @@ class Report(NamedTuple):
     subject: str
     """What was tried."""
     laws: tuple[LawReport, ...]
+    """One entry a law, in their order."""
 
     @property
     def passed(self) -> bool:

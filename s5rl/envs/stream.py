@@ -18,6 +18,7 @@ class Stream(NamedTuple):
     """One environment amid its stream; `jax.vmap` makes [B, ...] of every leaf."""
 
     state: EnvironmentState
+    """Behind the latest time step."""
     timestep: dm_env.TimeStep
     """The latest one."""
     key: PRNGKey

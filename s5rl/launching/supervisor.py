@@ -13,8 +13,10 @@ from typing import NamedTuple, final
 from s5rl.launching.child import Child
 from s5rl.launching.stop_signals import StopSignals
 
-FAILED, INTERRUPTED = 1, 130
-"""Exit statuses: of processes that hung, and of one that has saved and stopped because it was asked to."""
+FAILED = 1
+"""Exit status of processes that hung."""
+INTERRUPTED = 130
+"""Exit status of a process that has saved and stopped because it was asked to."""
 GOOD_ENDS = (0, INTERRUPTED)
 TICK = 0.02
 """Seconds between two looks at the processes."""

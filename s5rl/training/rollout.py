@@ -18,6 +18,7 @@ class Actors(NamedTuple):
     """B environments amid their streams, each with the memory of its agent."""
 
     streams: Stream
+    """Leaves [B, ...]."""
     memory: ActorState
     """[B, ...] what the agent carries to `streams.timestep`."""
     acting_keys: PRNGKey
