@@ -106,7 +106,7 @@ def small_config() -> MuesliConfig:
         model_cost=3.0,
         num_samples=8,
         num_bins=101,
-        max_value=14.0,  # stands for a return of 225; discounted ones reach 200
+        max_value=14.0,  # stands for a return of 217; discounted ones reach 200
     )
 
 

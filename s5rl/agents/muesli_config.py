@@ -37,7 +37,7 @@ class MuesliConfig(MemoryAgentConfig):
       moment_decay: beta, of the running mean of squared errors that scales the advantages.
       moment_epsilon: what is added to that mean.
       num_bins: number of bins of values and rewards.
-      max_value: h-value of the last bin: MuZero's 300 stands for 87000. Where returns are known to be small,
+      max_value: h-value of the last bin: MuZero's 300 stands for 58706. Where returns are known to be small,
         fewer bins over a smaller range are as exact and cheaper.
       max_update: each element of an update is clipped to it, before the learning rate.
       annealing_updates: the learning rate falls linearly to 0 over the gradient steps of so many updates;
@@ -101,22 +101,21 @@ class MuesliConfig(MemoryAgentConfig):
                 f"num_minibatches must divide num_envs, got num_minibatches={self.num_minibatches} and "
                 f"num_envs={self.num_envs}."
             )
-        if self.replay_fraction and not self.num_replayed:
+        num_new = self.num_envs // self.num_minibatches
+        num_replayed = self.num_replayed(num_new)
+        if self.replay_fraction and not num_replayed:
             raise ValueError(
                 f"replay_fraction={self.replay_fraction} is too small for one replayed sequence in a "
-                f"minibatch of {self.num_envs // self.num_minibatches} new ones."
+                f"minibatch of {num_new} new ones."
             )
-
-        if self.replay_fraction and self.replay_capacity < max(self.num_envs, self.num_replayed):
+        if self.replay_fraction and self.replay_capacity < max(self.num_envs, num_replayed):
             raise ValueError(
-                f"replay_capacity must hold the {self.num_envs} rows of an update and {self.num_replayed} "
+                f"replay_capacity must hold the {self.num_envs} rows of an update and {num_replayed} "
                 f"of a minibatch, got {self.replay_capacity}."
             )
 
-    @property
-    def num_replayed(self) -> int:
-        """Number of replayed sequences in a minibatch, beside num_envs / num_minibatches new ones."""
-        num_new = self.num_envs // self.num_minibatches
+    def num_replayed(self, num_new: int) -> int:
+        """Returns the number of replayed sequences in a minibatch, beside so many new ones."""
         return round(num_new * self.replay_fraction / (1 - self.replay_fraction))
 
     @classmethod

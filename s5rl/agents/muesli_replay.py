@@ -37,13 +37,16 @@ def add_to_replay(config: MuesliConfig, replay: PyTree, sequences: MuesliSequenc
 def mix_with_replay(
     config: MuesliConfig, replay: PyTree, minibatch: MuesliSequences, key: PRNGKey
 ) -> MuesliSequences:
-    """Returns a minibatch with `config.num_replayed` sequences of a replay behind its own."""
-    replayed = _buffer(config).sample(replay, key).experience
+    """Returns a minibatch with sequences of a replay behind its own, a share of `config.replay_fraction`."""
+    # Of the rows that are there: environments may bring another number than `config.num_envs`.
+    num_new = minibatch.log_prob.shape[1]
+    replayed = _buffer(config, config.num_replayed(num_new)).sample(replay, key).experience
     own = _rows_first(minibatch)
     return _rows_first(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), own, replayed))
 
 
-def _buffer(config: MuesliConfig) -> Any:
+def _buffer(config: MuesliConfig, num_sampled: int = 1) -> Any:
+    """Returns the functions of the replay, of which only `sample` depends on `num_sampled`."""
     try:
         import flashbax
     except ImportError as error:
@@ -52,7 +55,7 @@ def _buffer(config: MuesliConfig) -> Any:
     return flashbax.make_item_buffer(
         max_length=config.replay_capacity,
         min_length=1,
-        sample_batch_size=config.num_replayed,
+        sample_batch_size=num_sampled,
         add_batches=True,
     )
 

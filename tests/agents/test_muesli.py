@@ -256,7 +256,7 @@ REPLAY = {"replay_fraction": 0.5, "replay_capacity": 8, "num_minibatches": 2}
 
 def test_a_minibatch_holds_replayed_rows_behind_its_own():
     agent = muesli(LSTMCore(8), num_envs=4, unroll_length=8, **REPLAY)
-    assert agent.config.num_replayed == 2
+    assert agent.config.num_replayed(2) == 2
     trajectory = window()[3]
     sequences = agent._sequences(trajectory)
     replay = init_replay(agent.config, agent, agent.init(KEY).params)
@@ -286,15 +286,26 @@ def test_a_minibatch_holds_replayed_rows_behind_its_own():
             assert matches
             (seen_before if is_old else seen_now).update(matches)
     assert seen_before == seen_now == {0, 1, 2, 3}
+    # The share is that of the rows there are, which may be others than the config's.
+    every_row = mix_with_replay(agent.config, replay, sequences, KEY)
+    assert every_row.log_prob.shape[1] == 4 + 4
 
 
 def test_replay_is_off_by_default_and_learns_where_it_is_on():
     _, before, _, _ = learned()
     assert before.carry.replay == ()
-    _, before, after, metrics = learned(**REPLAY)
+    agent, before, after, metrics = learned(**REPLAY)
     assert all(np.isfinite(value) for value in metrics.values())
     sizes = [np.shape(leaf) for leaf in jax.tree.leaves(before.carry.replay)]
     assert sizes == [np.shape(leaf) for leaf in jax.tree.leaves(after.carry.replay)]
+    # Of the same state, with the rows of the first update in the replay and without them.
+    trajectory = window()[3]._replace(initial_state=memory_of(agent))
+    timesteps = trajectory.timesteps
+    other = trajectory._replace(timesteps=timesteps._replace(reward=timesteps.reward + 1.0))
+    emptied = after._replace(carry=after.carry._replace(replay=before.carry.replay))
+    update = jax.jit(agent.update)
+    with_past, without = (update(state, other, KEY)[1]["reward_loss"] for state in (after, emptied))
+    assert abs(with_past - without) > 1e-3
 
 
 def test_replay_without_its_library_says_what_to_install(monkeypatch):
