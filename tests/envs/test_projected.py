@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import dm_env
 import jax
 import jax.numpy as jnp
@@ -182,6 +184,9 @@ def test_a_state_is_gone_back_to_in_another_episode_of_another_seed():
     assert jax.tree.map(np.shape, state) == shapes
     other.set_state(state)
     assert other.task == stored.task
+    other.set_state(ProjectedDmControl(TASKS).get_state())
+    assert other.task is None
+    other.set_state(state)
     for action in lively_actions(1_000, (2,), 1):  # into the next episode
         assert_equal(other.step(action), stored.step(action))
     with pytest.raises(ValueError, match="state must be that of 1 tasks"):
@@ -231,14 +236,16 @@ SETTINGS = ProjectionSettings(previous_action=True, bootstrap=False)
 MIXED = ProjectedEnvironment((Pendulum(5), CartPole(7)), SETTINGS)
 
 
-def test_environments_in_jax_are_projected_alike():
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_environments_in_jax_are_projected_alike(bootstrap):
     """By hand, with the inner environments and products of matrices in numpy."""
-    reset, step = jax.jit(MIXED.reset), jax.jit(MIXED.step)
-    inner_steps = {inner: jax.jit(inner.step) for inner in MIXED.environments}
-    played = set()
+    mixed = dataclasses.replace(MIXED, settings=dataclasses.replace(SETTINGS, bootstrap=bootstrap))
+    reset, step = jax.jit(mixed.reset), jax.jit(mixed.step)
+    inner_steps = {inner: jax.jit(inner.step) for inner in mixed.environments}
+    played, ends = set(), set()
     for seed in range(6):
         state, timestep = reset(jax.random.key(seed))
-        inner = MIXED.environments[int(state.task)]
+        inner = mixed.environments[int(state.task)]
         played.add(type(inner))
         inner_state = state.inner[int(state.task)]
         matrix_o = np.asarray(state.observation_matrix, float)
@@ -256,12 +263,15 @@ def test_environments_in_jax_are_projected_alike():
             else:
                 inner_action = 2 * np.clip(projected[:1], -1, 1)  # torques from -2 to 2
             inner_state, expected = inner_steps[inner](inner_state, inner_action)
-            signals = [float(expected.reward), float(expected.last())]
+            is_done = expected.last() and (expected.discount == 0 or not bootstrap)
+            signals = [float(expected.reward), float(is_done)]
             shown = np.concatenate([matrix_o @ np.asarray(expected.observation), signals, action])
             np.testing.assert_allclose(timestep.observation, shown, rtol=1e-5, atol=1e-5)
             assert timestep.reward == pytest.approx(float(expected.reward), rel=1e-5)
-            assert timestep.discount == (0 if signals[1] else 1)
+            assert timestep.discount == (0 if is_done else 1)
+        ends.add(float(expected.discount))
     assert played == {Pendulum, CartPole}
+    assert 1.0 in ends  # the time limit was reached
 
 
 def test_in_jax_every_episode_draws_anew():

@@ -144,6 +144,7 @@ class ProjectedDmControl(dm_env.Environment):
         self._seed, self._row = (int(number) for number in state.seed)
         self._num_episodes = int(state.num_episodes)
         self._needs_reset = bool(state.needs_reset)
+        self._episode = None
         if self._num_episodes:
             self._begin(self._num_episodes - 1)
 
