@@ -25,6 +25,7 @@ CONTINUOUS_SPECS = [
     specs.BoundedArray((), np.float32, -2.0, 2.0),
     specs.BoundedArray((2,), np.float32, [-1.0, 0.5], [1.0, 0.75]),
     specs.BoundedArray((1,), np.float64, -0.1, 3.7),
+    specs.BoundedArray((1,), np.float64, 1000.0, 1000.0001),  # the nearest float32 is beyond
 ]
 
 
