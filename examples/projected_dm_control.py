@@ -60,6 +60,8 @@ class Settings:
     """Evaluations of each run, at equal distances."""
     num_episodes: int = 20
     """Episodes of an evaluation, for each task."""
+    learning_rate: float | None = None
+    """Of the run, in place of the small setting's 1e-3 or the paper's."""
     seed: int = 0
     """Of networks, actions and tasks."""
     directory: Path = Path("results/projected_dm_control")
@@ -212,6 +214,8 @@ def run(name: str, tasks: list[tuple[str, str]], settings: Settings, evaluations
     """Trains a core part by part, and evaluates it behind each."""
     core = (PAPER_CORES if settings.paper else SMALL_CORES)[name]
     config = MuesliConfig.projected_dm_control() if settings.paper else small_config()
+    if settings.learning_rate is not None:
+        config = dataclasses.replace(config, learning_rate=settings.learning_rate)
     agent = make_agent(core=core, algorithm="muesli", config=config)
     for part in range(1, settings.num_evaluations + 1):
         num_steps = round(settings.num_steps * part / settings.num_evaluations)
