@@ -48,6 +48,10 @@ NETWORKS = {
 """Devices, seconds until an all-reduce flows, and bytes a second and device: assumed, not measured."""
 
 
+SPEEDS = (1, 100)
+"""How much faster than this core a device may be: assumed."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Measures what several devices cost."""
@@ -239,11 +243,16 @@ def sections(
     steps = agent.config.num_envs * agent.config.unroll_length
     num_params = sum(leaf.size for leaf in jax.tree.leaves(agent.init(jax.random.key(0)).params))
     gradient_steps = agent.config.num_epochs * agent.config.num_minibatches  # type: ignore[attr-defined]
+    computing = mesh / gradient_steps
     rows = []
     for name, (number, latency, bandwidth) in NETWORKS.items():
         for floats in (num_params, *SIZES):
             wait = modelled(number, latency, bandwidth, 4 * floats)
-            rows.append((name, f"{floats / 1e6:.1f}M", f"{1e3 * wait:.2f}", f"{1e3 * 9 * wait:.1f}"))
+            row = [name, f"{floats / 1e6:.1f}M", f"{1e3 * wait:.2f}", f"{1e3 * 9 * wait:.1f}"]
+            for speed in SPEEDS:
+                efficiency = (computing / speed) / (computing / speed + wait)
+                row.append(f"{efficiency:.1%}, {number * steps * speed / mesh * efficiency:,.0f}")
+            rows.append(tuple(row))
     return [
         report.Section(
             "The price on one device",
@@ -278,8 +287,15 @@ def sections(
             + "; ".join(
                 f"{name}, {1e6 * a:.0f} µs and {b / 1e9:.0f} GB/s" for name, (_, a, b) in NETWORKS.items()
             )
-            + ".",
-            ("Devices", "Parameters", "All-reduce, ms", "Gradient step for 90 %, ms"),
+            + ". Then efficiency and steps a second where each device has as many environments as this core, "
+            f"and takes its {1e3 * computing:.1f} ms for a gradient step (measured), or a share of that (assumed).",
+            (
+                "Devices",
+                "Parameters",
+                "All-reduce, ms",
+                "Gradient step for 90 %, ms",
+                *(f"Devices {speed} times this core" for speed in SPEEDS),
+            ),
             rows,
         ),
     ]
