@@ -288,7 +288,8 @@ def sections(
                 f"{name}, {1e6 * a:.0f} µs and {b / 1e9:.0f} GB/s" for name, (_, a, b) in NETWORKS.items()
             )
             + ". Then efficiency and steps a second where each device has as many environments as this core, "
-            f"and takes its {1e3 * computing:.1f} ms for a gradient step (measured), or a share of that (assumed).",
+            f"and takes its {1e3 * computing:.1f} ms for a gradient step (measured), or a share of that "
+            "(assumed); more parameters would take longer, and so be sent at a smaller price.",
             (
                 "Devices",
                 "Parameters",
