@@ -8,9 +8,7 @@ import sys
 import threading
 import time
 
-import jax
-
-from s5rl.compat import distributed_timeouts
+from s5rl.compat import initialize_distributed
 from s5rl.validation import check_number, check_positive
 
 HEARTBEAT_SECONDS = 10
@@ -52,18 +50,16 @@ def connect_processes(
         _check(coordinator, num_processes, process_index)
         if process_index:
             _wait_for(coordinator, timeout)
-    # SIGTERM is ours: JAX would swallow it.
-    jax.config.update("jax_enable_preemption_service", False)
     connected = threading.Timer(timeout, _give_up, (coordinator, num_processes, process_index, timeout))
     connected.daemon = True
     connected.start()
     try:
-        jax.distributed.initialize(
+        initialize_distributed(
             coordinator,
             num_processes,
             process_index,
             initialization_timeout=int(timeout) + LONGER,
-            **distributed_timeouts(HEARTBEAT_SECONDS),
+            lost_after=HEARTBEAT_SECONDS,
         )
     except ValueError as error:
         if coordinator is not None:

@@ -6,6 +6,7 @@ N x K is N processes with K devices each. Every process has a time limit, after 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -204,6 +205,22 @@ def test_who_comes_alone_ends_with_a_message(flags, message, tmp_path):
     assert ended.returncode == 2
     assert message.format(port=port) in ended.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_sigterm_is_left_to_its_owner():
+    """JAX has a service that would swallow it."""
+    connect = (
+        f"from s5rl.training import connect_processes; connect_processes('localhost:{free_port()}', 1, 0)"
+    )
+    program = f"import time; {connect}; print('connected', flush=True); time.sleep({SECONDS})"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "connected\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS / 4) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_without_its_flag_a_coordinator_is_refused():
