@@ -11,7 +11,7 @@ import sys
 import jax
 import numpy as np
 
-from s5rl import A2CConfig, MuesliConfig, PPOConfig, ResettableS5Core, make_agent, train
+from s5rl import A2CConfig, MuesliConfig, PPOConfig, ResettableS5Core, load_policy, make_agent, train
 from s5rl.agents.muesli_targets import make_targets
 from s5rl.envs import MemoryChain, as_dm_env
 from s5rl.training import connect_processes
@@ -53,6 +53,10 @@ def trained(algorithm, num_updates=20, on_host=False, **options):
     return {"state": result.state, "metrics": result.metrics, "evaluations": result.evaluations}
 
 
+def loaded(directory):
+    return load_policy(directory).params
+
+
 def gradients(algorithm, devices):
     """Of the whole first trajectory, before the optimiser sees them."""
     agent = agent_for(algorithm).bind(EnvironmentSpec.from_environment(ENVIRONMENT))
@@ -79,7 +83,7 @@ def main(spec):
     if spec["num_processes"] > 1:
         connect_processes(spec["coordinator"], spec["num_processes"], spec["index"], timeout=60)
     for name, options in spec["cases"].items():
-        function = {"trained": trained, "gradients": gradients}[options.pop("function")]
+        function = {"trained": trained, "gradients": gradients, "loaded": loaded}[options.pop("function")]
         try:
             leaves = jax.tree.leaves(function(**options))
         except ValueError as error:

@@ -143,16 +143,20 @@ def test_all_processes_come_to_the_same(results, layout):
 
 def test_another_number_of_processes_continues_a_run(results, tmp_path):
     def go_on(layout, num_updates):
-        options = {"algorithm": "ppo", "num_updates": num_updates, "directory": str(tmp_path / "run")}
-        cases = {"ppo": {"function": "trained", **options}}
+        folder = {"directory": str(tmp_path / "run")}
+        cases = {
+            "ppo": {"function": "trained", "algorithm": "ppo", "num_updates": num_updates, **folder},
+            "loaded": {"function": "loaded", **folder},
+        }
         return run_processes(layout, tmp_path / f"{layout}-{num_updates}", cases)
 
     go_on("2x1", 6)
     go_on("1x1", 12)
     first, second = go_on("2x1", 20)
     assert_close(first["ppo"], results("1x1")[0]["ppo"])
-    for a, b in zip(first["ppo"], second["ppo"], strict=True):
-        np.testing.assert_array_equal(a, b)
+    for case in first:
+        for a, b in zip(first[case], second[case], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_processes_that_want_different_runs_are_refused(tmp_path):
