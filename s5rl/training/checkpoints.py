@@ -34,7 +34,7 @@ Notes = dict[str, Any]
 class Checkpoints:
     """The checkpoints in one folder, each under the number of updates that were done.
 
-    They are the business of one process: `train` writes and reads them in the first one, and tells the others.
+    A process writes and reads alone: `train` does it in the first one, and tells the others.
 
     A checkpoint is written under another name and then renamed: killed at any instant, the latest complete
     one is intact, and found.

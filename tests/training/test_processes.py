@@ -169,6 +169,32 @@ def test_processes_that_want_different_runs_are_refused(tmp_path):
         assert "seeds" in str(message)
 
 
+def test_the_others_wait_for_the_loggers_of_the_first(tmp_path):
+    options = {"algorithm": "a2c", "num_updates": 1, "ends_slowly": True}
+    run_processes("2x1", tmp_path, {"a2c": {"function": "trained", **options}})
+
+
+def test_a_process_that_fails_alone_ends_with_its_own_message_and_status(tmp_path):
+    train = [sys.executable, "-m", "s5rl", "train", "memory_chain", "--env", "memory_length=3"]
+    train += ["--distributed", "--coordinator", f"localhost:{free_port()}", "--num-processes", "2"]
+    train += ["--directory", str(tmp_path)]
+    started = [
+        subprocess.Popen(
+            [*train, "--process-index", index, "--seed", seed], stderr=subprocess.PIPE, text=True
+        )
+        for index, seed in (("0", "0"), ("1", "-1"))
+    ]
+    try:
+        _, message = started[1].communicate(timeout=SECONDS)
+        assert "seed must be an integer from 0 to 2**32 - 1, got -1" in message
+        assert started[1].returncode == 2
+        started[0].communicate(timeout=SECONDS)
+        assert started[0].returncode != 0
+    finally:
+        for process in started:
+            process.kill()
+
+
 def test_devices_that_cannot_share_the_environments_are_refused(tmp_path):
     cases = {
         "uneven": {"function": "trained", "algorithm": "a2c", "devices": 3},
