@@ -41,11 +41,12 @@ def initialize_distributed(*where: Any, initialization_timeout: int, lost_after:
     """
     known = inspect.signature(jax.distributed.initialize).parameters
     names = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
-    timeouts = {name: lost_after for name in names if name in known}
+    timeouts: dict[str, Any] = {name: lost_after for name in names if name in known}
+    timeouts["initialization_timeout"] = initialization_timeout
     before = signal.getsignal(signal.SIGTERM)
     if hasattr(jax.config, "jax_enable_preemption_service"):  # else JAX always takes the signal
         jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(*where, initialization_timeout=initialization_timeout, **timeouts)
+    jax.distributed.initialize(*where, **timeouts)
     if before is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
 

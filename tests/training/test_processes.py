@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s5rl import make_agent, train
+from s5rl import FeedForwardCore, make_agent, train
 from s5rl.envs import MemoryChain
 
 SCRIPT = Path(__file__).with_name("run_process.py")
@@ -161,12 +161,13 @@ def test_another_number_of_processes_continues_a_run(results, tmp_path):
 
 def test_processes_that_want_different_runs_are_refused(tmp_path):
     cases = {"ppo": {"function": "trained", "algorithm": "ppo", "num_updates": 2}}
-    other = {"ppo": {"function": "trained", "algorithm": "ppo", "num_updates": 3, "seed": 4}}
+    other = {"ppo": {**cases["ppo"], "algorithm": "ppo of 8 minibatches", "num_updates": 3, "seed": 4}}
     for result in run_processes("2x1", tmp_path, cases, process_1=other):
         (message,) = result["ppo"]
         assert "all processes must train the same run, but these differ" in str(message)
         assert "num_steps: 128 in process 0, 192 in process 1" in str(message)
-        assert "seeds" in str(message)
+        assert "seeds: [0] in process 0, [4] in process 1" in str(message)
+        assert "agent.config.num_minibatches: 2 in process 0, 8 in process 1" in str(message)
 
 
 def test_the_others_wait_for_the_loggers_of_the_first(tmp_path):
@@ -262,4 +263,4 @@ def test_without_its_flag_a_coordinator_is_refused():
 
 def test_more_devices_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"devices must be at most those that there are, got 99"):
-        train(make_agent(), MemoryChain(3), 1000, devices=99)
+        train(make_agent(core=FeedForwardCore()), MemoryChain(3), 1000, devices=99)
