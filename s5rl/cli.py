@@ -20,6 +20,7 @@ from s5rl.commands.plot import plot
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
 from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError, TableError
+from s5rl.training.distributed import end_soon
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train_command([]),
@@ -51,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
       SystemExit: always.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
-        warnings.showwarning = warn
-        sys.exit(_status(words))
+    status = FAILED
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = warn
+            status = _status(words)
+    finally:
+        if status not in (0, INTERRUPTED):
+            end_soon(status)
+    sys.exit(status)
 
 
 def _status(words: list[str]) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -28,11 +30,25 @@ def global_norm(tree: Any) -> jax.Array:
     return optax.global_norm(tree)  # its name before optax 0.2.6
 
 
-def distributed_timeouts(seconds: int) -> dict[str, Any]:
-    """Returns arguments of `jax.distributed.initialize` for which it gives up on a process after so long."""
+def initialize_distributed(*where: Any, initialization_timeout: int, lost_after: int) -> None:
+    """Calls `jax.distributed.initialize`, which leaves SIGTERM to those who had it before.
+
+    Args:
+      *where: address of the coordinator, number of processes, and index of this one.
+      initialization_timeout: seconds to wait for the others.
+      lost_after: seconds without a heartbeat after which a process is given up, and for which one that has
+        ended waits for the others. An older JAX has its own, 100 and 300.
+    """
+    known = inspect.signature(jax.distributed.initialize).parameters
     names = ("heartbeat_timeout_seconds", "shutdown_timeout_seconds")
-    known = inspect.signature(jax.distributed.initialize).parameters  # some are newer than jax 0.6
-    return {name: seconds for name in names if name in known}
+    timeouts: dict[str, Any] = {name: lost_after for name in names if name in known}
+    timeouts["initialization_timeout"] = initialization_timeout
+    before = signal.getsignal(signal.SIGTERM)
+    if hasattr(jax.config, "jax_enable_preemption_service"):  # else JAX always takes the signal
+        jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(*where, **timeouts)
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def supports_gpu_kernels() -> bool:

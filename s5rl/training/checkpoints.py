@@ -22,10 +22,6 @@ NUM_KEPT = 2
 """Checkpoints that are kept: the latest, and the one before for the day it is damaged."""
 
 
-_ALONE = MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="s5rl")
-"""One process writes and reads; the others are told. So they need no folder in common."""
-
-
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written or read, or belongs to something else."""
 
@@ -37,6 +33,8 @@ Notes = dict[str, Any]
 @final
 class Checkpoints:
     """The checkpoints in one folder, each under the number of updates that were done.
+
+    A process writes and reads alone: `train` does it in the first one, and tells the others.
 
     A checkpoint is written under another name and then renamed: killed at any instant, the latest complete
     one is intact, and found.
@@ -53,7 +51,7 @@ class Checkpoints:
             max_to_keep=NUM_KEPT,
             enable_async_checkpointing=False,
             create=False,
-            multiprocessing_options=_ALONE if jax.process_count() > 1 else MultiprocessingOptions(),
+            multiprocessing_options=_alone() if jax.process_count() > 1 else MultiprocessingOptions(),
         )
         folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
@@ -144,6 +142,14 @@ class Checkpoints:
     def _intact(self, num_updates: int) -> str:
         others = [step for step in self.all() if step < num_updates]
         return f"The last one before it is that after {others[-1]}." if others else "There is none before it."
+
+
+def _alone() -> MultiprocessingOptions:
+    """Returns that this process waits for no other one: they need no folder in common."""
+    index = jax.process_index()
+    return MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"s5rl-{index}"
+    )
 
 
 def _parts(snapshot: Snapshot) -> dict[str, PyTree]:

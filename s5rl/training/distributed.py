@@ -10,11 +10,13 @@ import time
 
 import jax
 
-from s5rl.compat import distributed_timeouts
+from s5rl.compat import initialize_distributed
 from s5rl.validation import check_number, check_positive
 
 HEARTBEAT_SECONDS = 10
 """How long a process may be silent until the others end: it died, or its machine did."""
+FAREWELL_SECONDS = 5
+"""How long a process that has failed may take to end, less than the others wait for it."""
 LONGER = 60
 """Seconds that JAX's own limit is longer than ours: it ends the process without saying what it waited for."""
 
@@ -52,18 +54,16 @@ def connect_processes(
         _check(coordinator, num_processes, process_index)
         if process_index:
             _wait_for(coordinator, timeout)
-    # SIGTERM is ours: JAX would swallow it.
-    jax.config.update("jax_enable_preemption_service", False)
     connected = threading.Timer(timeout, _give_up, (coordinator, num_processes, process_index, timeout))
     connected.daemon = True
     connected.start()
     try:
-        jax.distributed.initialize(
+        initialize_distributed(
             coordinator,
             num_processes,
             process_index,
             initialization_timeout=int(timeout) + LONGER,
-            **distributed_timeouts(HEARTBEAT_SECONDS),
+            lost_after=HEARTBEAT_SECONDS,
         )
     except ValueError as error:
         if coordinator is not None:
@@ -74,6 +74,21 @@ def connect_processes(
         ) from error
     finally:
         connected.cancel()
+
+
+def end_soon(status: int) -> None:
+    """Ends this process, which has failed, in a few seconds at the latest; does nothing where it is alone.
+
+    When Python exits, JAX waits for the other processes, who may wait for this one, and ends all of them by
+    SIGABRT: nobody could tell which has failed. Where all fail alike, they end before.
+
+    Args:
+      status: to exit with.
+    """
+    if jax.distributed.is_initialized():
+        end = threading.Timer(FAREWELL_SECONDS, os._exit, (status,))
+        end.daemon = True
+        end.start()
 
 
 def _check(coordinator: str, num_processes: int, process_index: int) -> None:

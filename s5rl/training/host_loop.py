@@ -21,7 +21,7 @@ from s5rl.training.processes import gather
 from s5rl.training.unroll import Unroll
 from s5rl.types import ActorState, Array, Params, PRNGKey, Trajectory
 
-NO_STATE = "These environments have no get_state and set_state."
+NO_STATE = "These environments have no get_state and set_state, or were saved by another number of processes."
 
 
 class HostRows(NamedTuple):

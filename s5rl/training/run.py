@@ -106,26 +106,35 @@ class Run:
           RunDirectoryError: a table cannot be written.
         """
         bar = ProgressBar(num_updates, self._done) if self._watch.progress else None
-        interrupts = Interrupts(enabled=self._path is not None)
         try:
             on_first(self._start_loggers)
-            with interrupts:
-                saved_at = time.monotonic()
-                while self._done < num_updates:
-                    self._chunk(num_updates, bar)
-                    beat()
-                    is_due = time.monotonic() - saved_at >= self._checkpoint_seconds
-                    wishes = agree(Wishes(save=is_due, stop=interrupts.requested))
-                    if wishes.save or wishes.stop or self._done == num_updates:
-                        self._save()
-                        saved_at = time.monotonic()
-                    if wishes.stop:
-                        raise TrainingInterrupted(self._how_to_go_on())
+            is_stopped = self._updates(num_updates, bar)
         finally:
             if bar is not None:
                 bar.close()
             for logger in self._loggers:
                 logger.close()
+        # The first may take long to close its loggers, and JAX ends it soon after another one has ended.
+        on_first(lambda: None)
+        if is_stopped:
+            raise TrainingInterrupted(self._how_to_go_on())
+
+    def _updates(self, num_updates: int, bar: ProgressBar | None) -> bool:
+        """Trains and saves; returns whether it was stopped from outside."""
+        interrupts = Interrupts(enabled=self._path is not None)
+        with interrupts:
+            saved_at = time.monotonic()
+            while self._done < num_updates:
+                self._chunk(num_updates, bar)
+                beat()
+                is_due = time.monotonic() - saved_at >= self._checkpoint_seconds
+                wishes = agree(Wishes(save=is_due, stop=interrupts.requested))
+                if wishes.save or wishes.stop or self._done == num_updates:
+                    self._save()
+                    saved_at = time.monotonic()
+                if wishes.stop:
+                    return True
+        return False
 
     def _chunk(self, num_updates: int, bar: ProgressBar | None) -> None:
         length = min(self._loop.chunk_length, num_updates - self._done)

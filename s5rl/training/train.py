@@ -167,11 +167,11 @@ def train(
     dataclasses.replace(agent.config, num_envs=num_envs)  # raises where the algorithm cannot do with it
     agent = agent.bind(EnvironmentSpec.from_environment(target))
     seeds = np.asarray(seed if num_seeds == 1 else seed + np.arange(num_seeds))
-    description = None
+    description: dict[str, Description] | None = None
     if directory is not None or jax.process_count() > 1:
         description = describe_run(agent, target, np.atleast_1d(seeds).tolist(), num_envs)
     _refuse_differences(
-        run=description,
+        **(description or {}),
         num_steps=num_steps,
         devices=devices,
         directory=directory is not None,

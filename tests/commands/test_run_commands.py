@@ -185,7 +185,7 @@ def test_environments_on_the_host_are_several_and_go_on(s5rl, tmp_path):
     assert len(rows_of(tmp_path / "evaluations.csv")) == 1
     outcome = s5rl("resume", tmp_path, "--num-steps", 7 * SLOTS)
     assert outcome.status == 0
-    assert "Warning: These environments have no get_state and set_state." in outcome.complaint
+    assert "Warning: These environments have no get_state and set_state" in outcome.complaint
     assert "7 updates" in s5rl("evaluate", tmp_path, "--num-episodes", 3).shown
     outcome = s5rl(*words, "--num-seeds", 2)
     assert (outcome.status, "num_seeds must be 1" in outcome.complaint) == (2, True)

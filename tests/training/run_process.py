@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import jax
 import numpy as np
 
-from s5rl import A2CConfig, MuesliConfig, PPOConfig, ResettableS5Core, make_agent, train
+from s5rl import A2CConfig, MuesliConfig, PPOConfig, ResettableS5Core, load_policy, make_agent, train
 from s5rl.agents.muesli_targets import make_targets
 from s5rl.envs import MemoryChain, as_dm_env
-from s5rl.training import connect_processes
+from s5rl.training import Logger, connect_processes
 from s5rl.training.compiled_loop import CompiledLoop, act_on_shares
+from s5rl.training.distributed import HEARTBEAT_SECONDS
 from s5rl.training.layout import WHOLE, make_layout
 from s5rl.types import EnvironmentSpec
 
@@ -43,14 +45,32 @@ def agent_for(algorithm):
     return make_agent(core=CORE, algorithm=algorithm.split()[0], config=CONFIGS[algorithm])
 
 
-def trained(algorithm, num_updates=20, on_host=False, **options):
+def trained(algorithm, num_updates=20, on_host=False, ends_slowly=False, **options):
     environment = ENVIRONMENT
     if on_host:
         each = NUM_ENVS // jax.process_count()
         environment = [as_dm_env(ENVIRONMENT, jax.process_index() * each + row) for row in range(each)]
     num_steps = num_updates * NUM_ENVS * SLOTS
+    options["loggers"] = [SlowEnd()] if ends_slowly else []
     result = train(agent_for(algorithm), environment, num_steps, progress=False, **options)
     return {"state": result.state, "metrics": result.metrics, "evaluations": result.evaluations}
+
+
+class SlowEnd(Logger):
+    """Takes longer to close than processes wait for each other when Python exits."""
+
+    def start(self, num_updates):
+        pass
+
+    def write(self, table, rows):
+        pass
+
+    def close(self):
+        time.sleep(HEARTBEAT_SECONDS + 3)
+
+
+def loaded(directory):
+    return load_policy(directory).params
 
 
 def gradients(algorithm, devices):
@@ -79,7 +99,7 @@ def main(spec):
     if spec["num_processes"] > 1:
         connect_processes(spec["coordinator"], spec["num_processes"], spec["index"], timeout=60)
     for name, options in spec["cases"].items():
-        function = {"trained": trained, "gradients": gradients}[options.pop("function")]
+        function = {"trained": trained, "gradients": gradients, "loaded": loaded}[options.pop("function")]
         try:
             leaves = jax.tree.leaves(function(**options))
         except ValueError as error:

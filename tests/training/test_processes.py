@@ -6,6 +6,7 @@ N x K is N processes with K devices each. Every process has a time limit, after 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s5rl import make_agent, train
+from s5rl import FeedForwardCore, make_agent, train
 from s5rl.envs import MemoryChain
 
 SCRIPT = Path(__file__).with_name("run_process.py")
@@ -142,26 +143,57 @@ def test_all_processes_come_to_the_same(results, layout):
 
 def test_another_number_of_processes_continues_a_run(results, tmp_path):
     def go_on(layout, num_updates):
-        options = {"algorithm": "ppo", "num_updates": num_updates, "directory": str(tmp_path / "run")}
-        cases = {"ppo": {"function": "trained", **options}}
+        folder = {"directory": str(tmp_path / "run")}
+        cases = {
+            "ppo": {"function": "trained", "algorithm": "ppo", "num_updates": num_updates, **folder},
+            "loaded": {"function": "loaded", **folder},
+        }
         return run_processes(layout, tmp_path / f"{layout}-{num_updates}", cases)
 
     go_on("2x1", 6)
     go_on("1x1", 12)
     first, second = go_on("2x1", 20)
     assert_close(first["ppo"], results("1x1")[0]["ppo"])
-    for a, b in zip(first["ppo"], second["ppo"], strict=True):
-        np.testing.assert_array_equal(a, b)
+    for case in first:
+        for a, b in zip(first[case], second[case], strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_processes_that_want_different_runs_are_refused(tmp_path):
     cases = {"ppo": {"function": "trained", "algorithm": "ppo", "num_updates": 2}}
-    other = {"ppo": {"function": "trained", "algorithm": "ppo", "num_updates": 3, "seed": 4}}
+    other = {"ppo": {**cases["ppo"], "algorithm": "ppo of 8 minibatches", "num_updates": 3, "seed": 4}}
     for result in run_processes("2x1", tmp_path, cases, process_1=other):
         (message,) = result["ppo"]
         assert "all processes must train the same run, but these differ" in str(message)
         assert "num_steps: 128 in process 0, 192 in process 1" in str(message)
-        assert "seeds" in str(message)
+        assert "seeds: [0] in process 0, [4] in process 1" in str(message)
+        assert "agent.config.num_minibatches: 2 in process 0, 8 in process 1" in str(message)
+
+
+def test_the_others_wait_for_the_loggers_of_the_first(tmp_path):
+    options = {"algorithm": "a2c", "num_updates": 1, "ends_slowly": True}
+    run_processes("2x1", tmp_path, {"a2c": {"function": "trained", **options}})
+
+
+def test_a_process_that_fails_alone_ends_with_its_own_message_and_status(tmp_path):
+    train = [sys.executable, "-m", "s5rl", "train", "memory_chain", "--env", "memory_length=3"]
+    train += ["--distributed", "--coordinator", f"localhost:{free_port()}", "--num-processes", "2"]
+    train += ["--directory", str(tmp_path)]
+    started = [
+        subprocess.Popen(
+            [*train, "--process-index", index, "--seed", seed], stderr=subprocess.PIPE, text=True
+        )
+        for index, seed in (("0", "0"), ("1", "-1"))
+    ]
+    try:
+        _, message = started[1].communicate(timeout=SECONDS)
+        assert "seed must be an integer from 0 to 2**32 - 1, got -1" in message
+        assert started[1].returncode == 2
+        started[0].communicate(timeout=SECONDS)
+        assert started[0].returncode != 0
+    finally:
+        for process in started:
+            process.kill()
 
 
 def test_devices_that_cannot_share_the_environments_are_refused(tmp_path):
@@ -206,6 +238,22 @@ def test_who_comes_alone_ends_with_a_message(flags, message, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_sigterm_is_left_to_its_owner():
+    """JAX has a service that would swallow it."""
+    connect = (
+        f"from s5rl.training import connect_processes; connect_processes('localhost:{free_port()}', 1, 0)"
+    )
+    program = f"import time; {connect}; print('connected', flush=True); time.sleep({SECONDS})"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "connected\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS / 4) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_without_its_flag_a_coordinator_is_refused():
     command = [sys.executable, "-m", "s5rl", "train", "memory_chain", "--num-processes", "2"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -215,4 +263,4 @@ def test_without_its_flag_a_coordinator_is_refused():
 
 def test_more_devices_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"devices must be at most those that there are, got 99"):
-        train(make_agent(), MemoryChain(3), 1000, devices=99)
+        train(make_agent(core=FeedForwardCore()), MemoryChain(3), 1000, devices=99)
