@@ -14,7 +14,7 @@ from s5rl.types import PyTree
 _UNITS = {
     "B": 1,
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
-    **{f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)},
+    **{f"{prefix}B": 1000**power for power, prefix in enumerate("kMGT", 1)},
 }
 
 
@@ -62,7 +62,7 @@ def parse_bytes(name: str, size: int | str) -> int:
     Raises:
       ValueError: it is no such number or text.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?", size.strip()) if isinstance(size, str) else None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w+)?", size.strip()) if isinstance(size, str) else None
     if match is not None:
         number, unit = match.groups()
         num_bytes = int(float(number) * _UNITS.get(unit or "B", 0))
