@@ -51,7 +51,8 @@ def test_what_is_needed_is_at_least_what_is_kept_and_the_trajectory():
     agent = bound("a2c")
     loop = compiled_loop(agent)
     needed = loop.memory_needed(agent)
-    assert needed.kept == sum(leaf.nbytes for leaf in jax.tree.leaves(loop.snapshot()))
+    run = sum(leaf.nbytes for leaf in jax.tree.leaves(loop.snapshot()))
+    assert run <= needed.kept <= run + 16  # with the number of updates, an argument too
     assert needed.total > needed.kept + needed.trajectory
 
 
@@ -102,7 +103,7 @@ def budget_between(make_loop, agent):
     return (whole + half) // 2
 
 
-@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("num_seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_with_a_budget_gives_the_same_and_goes_on_with_another(num_seeds, tmp_path, capsys):
     agent, num_slots = bound("a2c"), 64 * 32
     seeds = np.asarray(0) if num_seeds == 1 else np.arange(2)
