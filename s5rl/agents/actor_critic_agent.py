@@ -11,6 +11,7 @@ import optax
 
 from s5rl.agents.base import AgentState
 from s5rl.agents.memory_agent import MemoryAgent, MemoryAgentConfig, clear_dead_slots
+from s5rl.agents.microbatches import in_microbatches
 from s5rl.networks import ActorCritic
 from s5rl.types import Array, CoreState, Params, PRNGKey
 from s5rl.validation import check_number
@@ -92,10 +93,15 @@ class ActorCriticAgent(MemoryAgent):
           core_state: [B, ...] the memory before the first one.
           raw_action: [T, B, D]; whatever stands in dead slots has no effect.
         """
-        output, _ = self.network.unroll(params, seen, core_state)
-        policy, head = output.policy[: len(raw_action)], self.network.head
-        log_prob = head.log_prob(policy, clear_dead_slots(raw_action, seen))
-        return EvaluatedActions(log_prob, head.entropy(policy), output.value)
+
+        def evaluate(seen: dm_env.TimeStep, core_state: CoreState, raw_action: Array) -> EvaluatedActions:
+            output, _ = self.network.unroll(params, seen, core_state)
+            policy, head = output.policy[: len(raw_action)], self.network.head
+            log_prob = head.log_prob(policy, clear_dead_slots(raw_action, seen))
+            return EvaluatedActions(log_prob, head.entropy(policy), output.value)
+
+        evaluated = in_microbatches(evaluate, self.microbatch_size, in_axes=(1, 0, 1), out_axes=1)
+        return evaluated(seen, core_state, raw_action)
 
     def _descend(self, state: AgentState, gradients: Params) -> AgentState:
         """Takes one step of the optimiser."""

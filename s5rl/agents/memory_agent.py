@@ -69,6 +69,10 @@ class MemoryAgentConfig(abc.ABC):
         self._check_algorithm()
 
     @abc.abstractmethod
+    def minibatch_size(self, num_envs: int) -> int:
+        """Returns from how many rows a gradient step learns, where so many environments act."""
+
+    @abc.abstractmethod
     def _check_algorithm(self) -> None:
         """Raises a ValueError if a setting of the algorithm's own is out of its range."""
 
@@ -81,11 +85,22 @@ class MemoryAgent(Agent):
       core: the memory.
       torso: what stands before the memory; None for a perceptron of `config.torso_sizes`.
       environment_spec: specs of the environment; None while unbound.
+      microbatch_size: the most rows that learning takes through the network at a time, to save memory; the
+        result is the same but for rounding. None for all rows of a minibatch. `train(memory_budget=...)`
+        chooses it.
+
+    Raises:
+      ValueError: microbatch_size is not positive.
     """
 
     core: RecurrentCore
     torso: Torso | None = None
     environment_spec: EnvironmentSpec | None = None
+    microbatch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.microbatch_size is not None:
+            check_positive(microbatch_size=self.microbatch_size)
 
     @property
     @abc.abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple, final
 
 import chex
@@ -13,6 +14,7 @@ import optax
 
 from s5rl.agents.base import AgentState
 from s5rl.agents.memory_agent import MemoryAgent, annealed
+from s5rl.agents.microbatches import in_microbatches
 from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.muesli_replay import add_to_replay, init_replay, mix_with_replay
 from s5rl.agents.muesli_sequences import MuesliSequences
@@ -22,7 +24,7 @@ from s5rl.compat import global_norm
 from s5rl.cores import LSTMCore
 from s5rl.losses import SecondMoment, live_slots, weighted_mean
 from s5rl.networks import ModelState, MuesliNetwork, TwoHotDistribution
-from s5rl.types import Array, Params, PRNGKey, PyTree, Trajectory
+from s5rl.types import Array, CoreState, Params, PRNGKey, PyTree, Trajectory
 
 _DEFAULTS = MuesliConfig()
 
@@ -36,6 +38,19 @@ class MuesliCarry(NamedTuple):
     """Of the errors of the prior's values."""
     replay: PyTree
     """Past sequences; () without replay."""
+
+
+class _Slots(NamedTuple):
+    """What the network says of T slots of B streams."""
+
+    log_prob: Array
+    """[T, B] of the actions that were taken."""
+    entropy: Array
+    """[T, B] of the policy."""
+    cmpo: Array
+    """[T, B] KL(pi_CMPO, pi)."""
+    value: Array
+    """[T, B] cross-entropy of the value."""
 
 
 @final
@@ -130,7 +145,13 @@ class MuesliAgent(MemoryAgent):
     ) -> tuple[AgentState, dict[str, Array]]:
         config, carry = self.config, state.carry
         targets, error_moment = make_targets(
-            config, self.network, carry.target_params, carry.error_moment, minibatch, key
+            config,
+            self.network,
+            carry.target_params,
+            carry.error_moment,
+            minibatch,
+            key,
+            self.microbatch_size,
         )
         gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, targets, minibatch)
         updates, opt_state = self._optimizer.update(gradients, state.opt_state, state.params)
@@ -144,21 +165,21 @@ class MuesliAgent(MemoryAgent):
         self, params: Params, targets: MuesliTargets, minibatch: MuesliSequences
     ) -> tuple[Array, dict[str, Array]]:
         """Returns the loss and its parts, means over live slots."""
-        config, network = self.config, self.network
-        head, live = network.head, live_slots(minibatch.seen)
-        output, _ = network.unroll(params, minibatch.seen, minibatch.core_state)
-        policy = output.policy[:-1]
+        config, live = self.config, live_slots(minibatch.seen)
+        evaluate = in_microbatches(
+            functools.partial(self._evaluate, params), self.microbatch_size, (0, 1, 1, 1, 2), (1, 2)
+        )
+        slots, model_slots = evaluate(
+            minibatch.core_state, minibatch.seen, minibatch.raw_action, targets.value, targets.cmpo
+        )
 
-        log_prob = head.log_prob(policy, minibatch.raw_action)
-        log_ratio = jnp.where(live > 0, log_prob - minibatch.log_prob, 0.0)
+        log_ratio = jnp.where(live > 0, slots.log_prob - minibatch.log_prob, 0.0)
         weight = jax.lax.stop_gradient(jnp.exp(jnp.minimum(log_ratio, 0.0)))
-        policy_loss = weighted_mean(-weight * log_prob * targets.advantage, live)
-        cmpo = jax.tree.map(lambda leaf: leaf[:, :-1], targets.cmpo)
-        cmpo_loss = weighted_mean(cmpo.distance(head, policy), live)
-        root_errors = network.values.cross_entropy(output.value_logits[:-1], targets.value[:-1])
-        model = self._model_losses(params, output.memory[:-1], targets, minibatch)
+        policy_loss = weighted_mean(-weight * slots.log_prob * targets.advantage, live)
+        cmpo_loss = weighted_mean(slots.cmpo, live)
+        model = self._model_losses(model_slots, minibatch.seen)
         length = config.model_unroll_length
-        value_loss = (weighted_mean(root_errors, live) + length * model["value"]) / (1 + length)
+        value_loss = (weighted_mean(slots.value, live) + length * model["value"]) / (1 + length)
         loss = (
             policy_loss
             + config.cmpo_cost * cmpo_loss
@@ -173,56 +194,78 @@ class MuesliAgent(MemoryAgent):
             "model_policy_loss": model["policy"],
             "reward_loss": model["reward"],
             "value_loss": value_loss,
-            "entropy": weighted_mean(head.entropy(policy), live),
+            "entropy": weighted_mean(slots.entropy, live),
         }
 
-    def _model_losses(
-        self, params: Params, memory: Array, targets: MuesliTargets, minibatch: MuesliSequences
-    ) -> dict[str, Array]:
+    def _evaluate(
+        self,
+        params: Params,
+        core_state: CoreState,
+        seen: dm_env.TimeStep,
+        raw_action: Array,
+        value: Array,
+        cmpo: CMPOTarget,
+    ) -> tuple[_Slots, dict[str, Array]]:
+        """Returns what a loss is made of, slot by slot; in dead slots it has no meaning.
+
+        Args:
+          params: parameters.
+          core_state: [B, ...] the memory before the first slot.
+          seen: [T + 1, B, ...] what the network sees.
+          raw_action: [T, B, D] what was done.
+          value: [T + 1, B] what values should be.
+          cmpo: leaves [N, T + 1, B, ...] what policies should be.
+
+        Returns:
+          What the root says, and the errors [K, T, B] of the model's "reward", "value" and "policy" behind
+          each of its K actions.
+        """
+        network, head = self.network, self.network.head
+        output, _ = network.unroll(params, seen, core_state)
+        policy = output.policy[:-1]
+
+        def step(state: ModelState, ahead: _Ahead) -> tuple[ModelState, dict[str, Array]]:
+            output, state = network.step_model(params, state, ahead.raw_action)
+            return state, {
+                "reward": network.values.cross_entropy(output.reward_logits, ahead.reward),
+                "value": network.values.cross_entropy(output.value_logits, ahead.value),
+                "policy": ahead.cmpo.distance(head, output.policy),
+            }
+
+        length = self.config.model_unroll_length
+        ahead = _Ahead(
+            raw_action=_windows(raw_action, 0, length),
+            reward=_windows(seen.reward, 1, length),
+            value=_windows(value, 1, length),
+            cmpo=jax.tree.map(lambda leaf: _windows(leaf, 1, length, axis=1), cmpo),
+        )
+        _, model_errors = jax.lax.scan(step, network.start_model(params, output.memory[:-1]), ahead)
+        slots = _Slots(
+            log_prob=head.log_prob(policy, raw_action),
+            entropy=head.entropy(policy),
+            cmpo=jax.tree.map(lambda leaf: leaf[:, :-1], cmpo).distance(head, policy),
+            value=network.values.cross_entropy(output.value_logits[:-1], value[:-1]),
+        )
+        return slots, model_errors
+
+    def _model_losses(self, errors: dict[str, Array], seen: dm_env.TimeStep) -> dict[str, Array]:
         """Returns the losses of the model's policies, rewards and values, means over its K steps.
 
         Step k from slot t counts if the slots t to t + k - 1 are live. Its policy counts only if time step
         t + k is not LAST, too: what is done there is ignored.
         """
-        network, seen = self.network, minibatch.seen
-        live = live_slots(seen)
-
-        def step(
-            carry: tuple[ModelState, Array], ahead: _Ahead
-        ) -> tuple[tuple[ModelState, Array], tuple[dict[str, Array], dict[str, Array]]]:
-            state, weight = carry
-            output, state = network.step_model(params, state, ahead.raw_action)
-            weight = weight * ahead.live
-            reward_errors = network.values.cross_entropy(output.reward_logits, ahead.reward)
-            value_errors = network.values.cross_entropy(output.value_logits, ahead.value)
-            distances = ahead.cmpo.distance(network.head, output.policy)
-            played = weight * ahead.is_played
-            losses = {
-                "reward": weighted_mean(reward_errors, weight),
-                "value": weighted_mean(value_errors, weight),
-                "policy": weighted_mean(distances, played),
-            }
-            counts = {
-                "reward": jnp.any(weight > 0),
-                "value": jnp.any(weight > 0),
-                "policy": jnp.any(played > 0),
-            }
-            return (state, weight), (losses, counts)
-
         length = self.config.model_unroll_length
         is_played = (seen.step_type != int(dm_env.StepType.LAST)).astype(float)
-        ahead = _Ahead(
-            raw_action=_windows(minibatch.raw_action, 0, length),
-            live=_windows(live, 0, length),
-            reward=_windows(seen.reward, 1, length),
-            value=_windows(targets.value, 1, length),
-            is_played=_windows(is_played, 1, length),
-            cmpo=jax.tree.map(lambda leaf: _windows(leaf, 1, length, axis=1), targets.cmpo),
-        )
-        start = network.start_model(params, memory), jnp.ones_like(live)
-        _, (losses, counts) = jax.lax.scan(step, start, ahead)
-        # A step that no episode of the minibatch reaches is none.
-        return jax.tree.map(lambda x, count: jnp.sum(x) / jnp.maximum(jnp.sum(count), 1), losses, counts)
+        weight = jnp.cumprod(_windows(live_slots(seen), 0, length), axis=0)
+        played = weight * _windows(is_played, 1, length)
+        weights = {"reward": weight, "value": weight, "policy": played}
+
+        def mean(errors: Array, weights: Array) -> Array:
+            # A step that no episode of the minibatch reaches is none.
+            count = jnp.sum(jnp.any(weights > 0, axis=(1, 2)))
+            return jnp.sum(jax.vmap(weighted_mean)(errors, weights)) / jnp.maximum(count, 1)
+
+        return jax.tree.map(mean, errors, weights)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -241,12 +284,8 @@ class _Ahead(NamedTuple):
     """What step k of the model needs of slot t + k - 1 and of time step t + k, leaves [K, T, B, ...]."""
 
     raw_action: Array
-    live: Array
-    """Of the slot."""
     reward: Array
     value: Array
-    is_played: Array
-    """Whether the time step is not LAST."""
     cmpo: CMPOTarget
     """Leaves [K, N, T, B, ...]."""
 

@@ -114,6 +114,11 @@ class MuesliConfig(MemoryAgentConfig):
                 f"of a minibatch, got {self.replay_capacity}."
             )
 
+    def minibatch_size(self, num_envs: int) -> int:
+        """Returns the number of rows of a gradient step, new and replayed ones."""
+        num_new = num_envs // self.num_minibatches
+        return num_new + self.num_replayed(num_new)
+
     def num_replayed(self, num_new: int) -> int:
         """Returns the number of replayed sequences in a minibatch, beside so many new ones."""
         return round(num_new * self.replay_fraction / (1 - self.replay_fraction))

@@ -8,6 +8,7 @@ import dm_env
 import jax
 import jax.numpy as jnp
 
+from s5rl.agents.microbatches import in_microbatches
 from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.muesli_sequences import MuesliSequences
 from s5rl.losses import (
@@ -18,8 +19,8 @@ from s5rl.losses import (
     retrace_returns,
     sampled_cmpo_weights,
 )
-from s5rl.networks import ActionHead, MuesliNetwork, MuesliOutput
-from s5rl.types import Array, Params, PRNGKey
+from s5rl.networks import ActionHead, ModelState, MuesliNetwork
+from s5rl.types import Array, CoreState, Params, PRNGKey
 
 
 class CMPOTarget(NamedTuple):
@@ -56,6 +57,7 @@ def make_targets(
     error_moment: SecondMoment,
     sequences: MuesliSequences,
     key: PRNGKey,
+    microbatch_size: int | None = None,
 ) -> tuple[MuesliTargets, SecondMoment]:
     """Returns targets, and the moment of the errors with those of these sequences.
 
@@ -68,20 +70,30 @@ def make_targets(
       error_moment: before these sequences.
       sequences: T slots of B streams.
       key: of the actions that are drawn where there are too many for all to be tried.
+      microbatch_size: the most streams that the network computes at a time; None for all.
     """
     seen, live = sequences.seen, live_slots(sequences.seen)
-    prior, _ = network.unroll(target_params, seen, sequences.core_state)
-    start = network.start_model(target_params, prior.memory)
 
-    def action_value(memory: dict[str, Array], raw_action: Array) -> Array:
-        output, _ = network.step_model(target_params, memory, raw_action)
+    def unroll(seen: dm_env.TimeStep, core_state: CoreState) -> _Prior:
+        output, _ = network.unroll(target_params, seen, core_state)
+        return _Prior(output.policy, output.value, output.memory)
+
+    def action_value(model: ModelState, raw_action: Array) -> Array:
+        output, _ = network.step_model(target_params, model, raw_action)
         reward, value = (network.values.decode(x) for x in (output.reward_logits, output.value_logits))
         return reward + config.discount * value
 
+    def look_ahead(memory: Array, raw_actions: Array, taken: Array) -> tuple[Array, Array]:
+        start = network.start_model(target_params, memory)
+        before = jax.tree.map(lambda leaf: leaf[:-1], start)
+        # One after the other: the distributions over all bins of all of them at once would fill the memory.
+        return jax.lax.map(lambda raw: action_value(start, raw), raw_actions), action_value(before, taken)
+
+    prior = in_microbatches(unroll, microbatch_size, (1, 0), 1)(seen, sequences.core_state)
+    # Drawn for all rows at once, so that the draws do not depend on microbatches.
     raw_actions = _candidates(network.head, prior, config.num_samples, key)
-    # One after the other: the distributions over all bins of all of them at once would fill the memory.
-    action_values = jax.lax.map(lambda raw: action_value(start, raw), raw_actions)
-    taken = action_value(jax.tree.map(lambda leaf: leaf[:-1], start), sequences.raw_action)
+    look_ahead = in_microbatches(look_ahead, microbatch_size, (1, 2, 1), (2, 1))
+    action_values, taken = look_ahead(prior.memory, raw_actions, sequences.raw_action)
 
     log_prob = network.head.log_prob(prior.policy[:-1], sequences.raw_action)
     prior_log_probs = jax.vmap(network.head.log_prob, in_axes=(None, 0))(prior.policy, raw_actions)
@@ -119,7 +131,18 @@ def make_targets(
     return targets, error_moment
 
 
-def _candidates(head: ActionHead, prior: MuesliOutput, num_samples: int, key: PRNGKey) -> Array:
+class _Prior(NamedTuple):
+    """What is needed of what the target network says."""
+
+    policy: Array
+    """[T + 1, B, P]."""
+    value: Array
+    """[T + 1, B]."""
+    memory: Array
+    """[T + 1, B, F]."""
+
+
+def _candidates(head: ActionHead, prior: _Prior, num_samples: int, key: PRNGKey) -> Array:
     """Returns raw actions [N, T + 1, B, D]: all, where they can be listed, otherwise draws from the prior."""
     if head.all_raw is None:
         keys = jax.random.split(key, num_samples)

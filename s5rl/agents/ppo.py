@@ -14,6 +14,7 @@ import optax
 from s5rl.agents.actor_critic_agent import ActorCriticAgent, ActorCriticConfig, EvaluatedActions
 from s5rl.agents.base import AgentState
 from s5rl.agents.memory_agent import annealed
+from s5rl.agents.microbatches import in_microbatches
 from s5rl.agents.sequences import Sequences, cut, join, minibatch_places, split, take_minibatch
 from s5rl.compat import global_norm
 from s5rl.losses import (
@@ -114,6 +115,11 @@ class PPOConfig(ActorCriticConfig):
                 f"unroll is known from acting only, got sequence_length={self.sequence_length} and "
                 f"unroll_length={self.unroll_length}."
             )
+
+    def minibatch_size(self, num_envs: int) -> int:
+        """Returns the number of sequences of a gradient step."""
+        num_sequences = num_envs * self.unroll_length // (self.sequence_length or self.unroll_length)
+        return num_sequences // self.num_minibatches
 
     @classmethod
     def popgym(cls) -> PPOConfig:
@@ -250,10 +256,10 @@ class PPOAgent(ActorCriticAgent):
         )
         core_states, value = self._unroll_to_cuts(params, before, trajectory.initial_state.core_state, length)
         num_envs = live.shape[1]
-        output, _ = self.network.unroll(
+        last_value, _ = self._unroll_values(
             params, last, jax.tree.map(lambda leaf: _of_each(leaf, num_envs)[:, -1], core_states)
         )
-        value = jnp.concatenate([value, output.value])
+        value = jnp.concatenate([value, last_value])
         advantage = td_lambda_errors(
             timesteps, value, discount=self.config.discount, td_lambda=self.config.gae_lambda
         )
@@ -294,8 +300,8 @@ class PPOAgent(ActorCriticAgent):
             return core_state, jnp.zeros(seen.step_type.shape)
 
         def unroll(core_state: CoreState, seen: dm_env.TimeStep) -> tuple[CoreState, tuple[CoreState, Array]]:
-            output, after = self.network.unroll(params, seen, core_state)
-            return after, (after, output.value)
+            value, after = self._unroll_values(params, seen, core_state)
+            return after, (after, value)
 
         _, (after, value) = jax.lax.scan(unroll, core_state, split(seen, length))
 
@@ -306,6 +312,17 @@ class PPOAgent(ActorCriticAgent):
 
         core_states = jax.tree.map(all_of_each, core_state, after)
         return core_states, value.reshape(seen.step_type.shape)
+
+    def _unroll_values(
+        self, params: Params, seen: dm_env.TimeStep, core_state: CoreState
+    ) -> tuple[Array, CoreState]:
+        """Returns the values [T, B] of time steps [T, B, ...], and the memory behind them."""
+
+        def unroll(seen: dm_env.TimeStep, core_state: CoreState) -> tuple[Array, CoreState]:
+            output, after = self.network.unroll(params, seen, core_state)
+            return output.value, after
+
+        return in_microbatches(unroll, self.microbatch_size, (1, 0), (1, 0))(seen, core_state)
 
     def _gradient_step(self, state: AgentState, minibatch: Sequences) -> tuple[AgentState, dict[str, Array]]:
         gradients, metrics = jax.grad(self._loss, has_aux=True)(state.params, minibatch)

@@ -21,6 +21,7 @@ from s5rl.training.run_directory import read_num_steps, read_run
 def resume(
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     num_steps: StepCount | None = None,
+    memory_budget: str | None = None,
     compilation_cache: bool = True,
 ) -> int:
     """Goes on with a run, up to the steps that it was to do, or to others.
@@ -29,6 +30,8 @@ def resume(
       directory: folder of the run.
       num_steps: steps of the whole run, those that are done among them; None for what the run was started
         with.
+      memory_budget: the most memory of a device that an update may need, such as 8GiB; None for what the run
+        was started with.
       compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
@@ -42,6 +45,8 @@ def resume(
     if settings is not None:
         if num_steps is not None:
             settings = dataclasses.replace(settings, num_steps=num_steps)
+        if memory_budget is not None:
+            settings = dataclasses.replace(settings, memory_budget=memory_budget)
         return run(agent, settings, directory, seed=seeds[0], num_seeds=len(seeds), num_envs=num_envs)
     if "host" in stored["environment"]:
         raise RunDirectoryError(
@@ -57,6 +62,7 @@ def resume(
         seeds[0],
         num_seeds=len(seeds),
         num_envs=num_envs,
+        memory_budget=memory_budget,
         directory=directory,
     )
     summarize(result, directory, num_steps)

@@ -23,13 +23,14 @@ class RunSettings:
     Attributes:
       environment: a name that `make_environment` knows.
       options: NAME=VALUE of the environment.
-      num_steps: of `train`, as all that follow but the last two.
+      num_steps: of `train`, as all that follow but what is of loggers.
       evaluate_every: in slots; None for no evaluations.
       num_evaluation_episodes: of each evaluation.
       checkpoint_seconds: least time between two checkpoints.
       tensorboard: whether there are files for TensorBoard.
       wandb: project of Weights & Biases; None for none.
       wandb_id: of the run there, so that it goes on as the same one.
+      memory_budget: of `train`, such as "8GiB"; None for no limit.
     """
 
     environment: str
@@ -41,6 +42,7 @@ class RunSettings:
     tensorboard: bool
     wandb: str | None
     wandb_id: str
+    memory_budget: str | None = None  # folders from before have none
 
     def loggers(self, directory: Path) -> list[Logger]:
         """Returns the loggers of a run, the one that writes `command.json` among them.

@@ -52,6 +52,7 @@ class TrainFlags:
       num_processes: how many there are, likewise.
       process_index: which this is, from 0, likewise.
       connection_timeout: seconds to wait for the other processes.
+      memory_budget: the most memory of a device that an update may need, such as 8GiB; None for no limit.
       tensorboard: whether to write files for TensorBoard into DIRECTORY/tensorboard.
       wandb: project of Weights & Biases to log to.
       compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
@@ -75,6 +76,7 @@ class TrainFlags:
     num_processes: int | None = None
     process_index: int | None = None
     connection_timeout: float = 300.0
+    memory_budget: str | None = None
     tensorboard: bool = False
     wandb: str | None = None
     compilation_cache: bool = True
@@ -142,6 +144,7 @@ def _train(flags: TrainFlags, config: Any, core: RecurrentCore) -> int:
         tensorboard=flags.tensorboard,
         wandb=flags.wandb,
         wandb_id=uuid.uuid4().hex if before is None else before.wandb_id,
+        memory_budget=flags.memory_budget,
     )
     return run(
         agent,
@@ -204,6 +207,7 @@ def run(
         num_seeds=num_seeds,
         num_envs=num_envs,
         devices=num_devices,
+        memory_budget=settings.memory_budget,
         directory=directory,
         checkpoint_seconds=settings.checkpoint_seconds,
         evaluate_every=settings.evaluate_every,

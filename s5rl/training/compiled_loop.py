@@ -14,6 +14,7 @@ from s5rl.envs import JaxEnvironment
 from s5rl.training.keys import RunKeys, run_keys
 from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, SEEDS, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
+from s5rl.training.memory_needed import MemoryNeeded
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.rollout import Actors, rollout, start_actors
 from s5rl.types import Array, Params, Trajectory
@@ -84,6 +85,24 @@ class CompiledLoop(Loop):
             self._agent, self._environment, self._layout, self.chunk_length, self._run, num_updates
         )
         return {name: column[..., :num_updates] for name, column in jax.device_get(columns).items()}
+
+    def memory_needed(self, agent: Agent) -> MemoryNeeded:
+        """Returns what the program needs; see `Loop.memory_needed`."""
+        # For the very arguments of `advance`, which then finds the program compiled.
+        program = self._run_chunk.lower(
+            agent, self._environment, self._layout, self.chunk_length, self._run, 1
+        ).compile()
+
+        def act(run: RunState) -> Trajectory:
+            params, num_slots = agent.acting_params(run.agent_state), agent.config.unroll_length
+            return rollout(agent, self._environment, params, run.actors, num_slots)[0]
+
+        trajectory = jax.eval_shape(jax.vmap(act) if self._has_seed_axis else act, self._run)
+        return MemoryNeeded.of(program, trajectory, self._layout.mesh.size)
+
+    def take_agent(self, agent: Agent) -> None:
+        """Goes on with another agent; see `Loop.take_agent`."""
+        self._agent = agent
 
     def snapshot(self) -> Snapshot:
         """Returns copies, since the next chunk takes the arrays of this one."""

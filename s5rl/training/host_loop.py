@@ -16,9 +16,10 @@ from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan
 from s5rl.training.keys import row_keys, run_keys
 from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
+from s5rl.training.memory_needed import MemoryNeeded
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.processes import gather
-from s5rl.training.unroll import Unroll
+from s5rl.training.unroll import Unroll, trajectory_shapes
 from s5rl.types import ActorState, Array, Params, PRNGKey, Trajectory
 
 NO_STATE = "These environments have no get_state and set_state, or were saved by another number of processes."
@@ -87,6 +88,24 @@ class HostLoop(Loop):
         """Trains on; see `Loop.advance`."""
         rows = [self._update() for _ in range(num_updates)]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def memory_needed(self, agent: Agent) -> MemoryNeeded:
+        """Returns what the program that learns needs; see `Loop.memory_needed`."""
+        params = agent.acting_params(self._agent_state)
+        num_all = jax.process_count() * len(self._rows.num_steps)
+        trajectory = trajectory_shapes(agent, params, self._rows.timestep, num_all)
+        initial_state = self._layout.shapes(trajectory.initial_state, ROWS)
+        timesteps, actions, extras = self._layout.shapes(trajectory[:-1], ROWS_BEHIND_TIME)
+        trajectory = Trajectory(timesteps, actions, extras, initial_state)
+        key = jax.random.fold_in(self._keys.updates, self._num_updates)
+        program = learn.lower(agent, self._layout, self._agent_state, trajectory, key).compile()
+        needed = MemoryNeeded.of(program, trajectory, self._layout.mesh.size)
+        # Here the trajectory is an argument of the program.
+        return needed._replace(kept=needed.kept - needed.trajectory)
+
+    def take_agent(self, agent: Agent) -> None:
+        """Goes on with another agent; see `Loop.take_agent`."""
+        self._agent = agent
 
     def snapshot(self) -> Snapshot:
         """Returns the run over all processes, and the states of the environments of each."""

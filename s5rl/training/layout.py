@@ -99,6 +99,18 @@ class Layout:
         tree = jax.device_get(tree)
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
 
+    def shapes(self, tree: PyTree, spec: PartitionSpec) -> PyTree:
+        """Returns the shapes and dtypes of leaves that `place_share` has laid out; nothing is in memory.
+
+        Args:
+          tree: a nest of arrays, or of their shapes and dtypes, over all processes.
+          spec: where all of them lie.
+        """
+        sharding = NamedSharding(self.mesh, spec)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        )
+
     def whole(self, tree: PyTree) -> PyTree:
         """Returns copies of arrays that lie on the devices, each whole on one device of this process.
 

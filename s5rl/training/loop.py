@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple
 
-from s5rl.agents import AgentState
+from s5rl.agents import Agent, AgentState
+from s5rl.training.memory_needed import MemoryNeeded
 from s5rl.training.metrics import Columns
 from s5rl.types import PyTree
 
@@ -51,6 +52,18 @@ class Loop(abc.ABC):
         Raises:
           NonFiniteError: an observation or a reward is not a number, and the loop notices before it acts.
         """
+
+    @abc.abstractmethod
+    def memory_needed(self, agent: Agent) -> MemoryNeeded:
+        """Returns what an update needs on a device, as compiled for an agent in the place of the run's.
+
+        Args:
+          agent: the run's, but for what changes no result, such as `microbatch_size`.
+        """
+
+    @abc.abstractmethod
+    def take_agent(self, agent: Agent) -> None:
+        """Goes on with an agent that differs from the run's in what changes no result."""
 
     @abc.abstractmethod
     def snapshot(self) -> Snapshot:

@@ -82,6 +82,11 @@ class ProgressBar:
         return f"  {steps / seconds:,.0f} steps/s" if seconds > 0 and steps > 0 else ""
 
 
+def show_line(text: str) -> None:
+    """Prints a line on stderr."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _spread(values: np.ndarray) -> str:
     """Returns the mean, and with several seeds their standard deviation."""
     mean = f"{np.nanmean(values):.3g}"

@@ -17,14 +17,17 @@ from s5rl.description import Description, differences
 from s5rl.envs import BatchedEnvironment, JaxEnvironment
 from s5rl.training.compiled_loop import CompiledLoop
 from s5rl.training.environments import TrainingEnvironment, as_batch
+from s5rl.training.fit_to_memory import fit_to_memory
 from s5rl.training.host_loop import HostLoop
 from s5rl.training.keys import check_seed
 from s5rl.training.layout import Layout, make_layout
 from s5rl.training.loggers import Logger
 from s5rl.training.loop import Loop
+from s5rl.training.memory_needed import parse_bytes
 from s5rl.training.metrics import Columns, max_mean_episodic_return
 from s5rl.training.periodic_evaluation import PeriodicEvaluation
 from s5rl.training.processes import gather, is_first, on_first
+from s5rl.training.progress import show_line
 from s5rl.training.run import Run, Watch
 from s5rl.training.run_directory import RunDirectory, describe_run
 from s5rl.types import EnvironmentSpec
@@ -92,6 +95,7 @@ def train(
     num_seeds: int = 1,
     num_envs: int | None = None,
     devices: int | None = None,
+    memory_budget: int | str | None = None,
     directory: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     evaluate_every: int | None = None,
@@ -128,6 +132,10 @@ def train(
       devices: number of devices over which the environments are shared out, and the seeds if there are
         several; None for one, or for all where there are several processes. What comes out does not depend
         on it, but for rounding.
+      memory_budget: the most memory of each device that an update may need, in bytes or as "8GiB"; learning
+        then takes as many rows at a time as fit. The choice is shown with the progress, and is no part of
+        what a run is: results differ by rounding only, and a run may go on with another budget. None for no
+        limit.
       directory: folder for checkpoints, tables (CSV and JSON lines) and summary; made if there is none. One
         that holds this run continues it.
       checkpoint_seconds: least time between two checkpoints; there is one at the end in any case.
@@ -144,9 +152,11 @@ def train(
       The bound agent, its state, and the metrics and evaluations of the whole run.
 
     Raises:
-      TypeError: the environment is none of these.
+      TypeError: the environment is none of these, or there is a memory_budget and the agent is not one of
+        `make_agent`.
       ValueError: an argument is out of its range, does not go with this environment, or differs between the
-        processes; or there are not so many devices, or they cannot share the environments.
+        processes; or there are not so many devices, or they cannot share the environments; or an update needs
+        more than the memory_budget however few rows it takes at a time.
       DescriptionError: there is a directory or another process, and the agent or the environment cannot be
         stored, as with a lambda.
       RunDirectoryError: the directory cannot be written to, or holds another run, whose differences it
@@ -162,6 +172,7 @@ def train(
     check_seed(seed + num_seeds - 1)
     if evaluate_every is not None:
         check_positive(evaluate_every=evaluate_every)
+    budget = None if memory_budget is None else parse_bytes("memory_budget", memory_budget)
     target = environment if isinstance(environment, JaxEnvironment) else as_batch(environment)
     num_envs = _check_num_envs(agent, target, num_envs, num_seeds)
     dataclasses.replace(agent.config, num_envs=num_envs)  # raises where the algorithm cannot do with it
@@ -174,6 +185,7 @@ def train(
         **(description or {}),
         num_steps=num_steps,
         devices=devices,
+        memory_budget=budget,
         directory=directory is not None,
         evaluate_every=evaluate_every,
         num_evaluation_episodes=num_evaluation_episodes,
@@ -201,6 +213,10 @@ def train(
             loop = CompiledLoop(agent, target, num_envs, seeds, layout)
         else:
             loop = HostLoop(agent, target, seed, layout)
+        if budget is not None:
+            fit = fit_to_memory(loop, agent, num_envs, budget, num_shares=layout.num_shares)
+            if progress and is_first():
+                show_line(str(fit))
         run = Run(
             loop,
             np.atleast_1d(seeds).tolist(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from s5rl.types import Action, ActorState, ActOutput, PyTree, Trajectory
+from s5rl.agents import Agent
+from s5rl.types import Action, ActorState, ActOutput, Params, PyTree, Trajectory
 
 
 class Unroll(NamedTuple):
@@ -47,6 +48,33 @@ class Unroll(NamedTuple):
         """Returns all slots as arrays [T, B, ...]."""
         extras = jax.device_get(self.extras)
         return Trajectory(_stack(self.timesteps), _stack(self.actions), _stack(extras), self.initial_state)
+
+
+def trajectory_shapes(agent: Agent, params: Params, timestep: dm_env.TimeStep, num_rows: int) -> Trajectory:
+    """Returns the shapes and dtypes of a trajectory, before anything is done.
+
+    Args:
+      agent: bound to the environment.
+      params: with which it acts.
+      timestep: [B, ...] any, in numpy.
+      num_rows: number of rows of the trajectory; of `timestep` there may be fewer.
+    """
+
+    def of_rows(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((num_rows, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+    def of_slots(tree: PyTree, num_slots: int) -> PyTree:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_slots, *leaf.shape), leaf.dtype), tree)
+
+    length, timestep = agent.config.unroll_length, jax.tree.map(of_rows, timestep)
+    memory = jax.eval_shape(lambda: agent.initial_actor_state(num_rows))
+    output, _ = jax.eval_shape(agent.act, params, timestep, memory, jax.random.key(0))
+    return Trajectory(
+        of_slots(timestep, length + 1),
+        of_slots(output.action, length),
+        of_slots(output.extras, length),
+        memory,
+    )
 
 
 def _stack(trees: tuple[PyTree, ...]) -> PyTree:

@@ -115,6 +115,17 @@ def test_resume_prolongs_a_run_bit_for_bit(s5rl, folder, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_run_goes_on_with_another_memory_budget(s5rl, folder):
+    outcome = s5rl("resume", folder, "--num-steps", 11 * SLOTS, "--memory-budget", "1GiB")
+    assert outcome.status == 0, outcome.complaint
+    assert "An update learns from all of the 2 rows of a minibatch at a time" in outcome.complaint
+    assert json.loads((folder / "command.json").read_text())["memory_budget"] == "1GiB"
+    outcome = s5rl(*WORDS, "--num-steps", 12 * SLOTS, "--memory-budget", "1kB", "--directory", folder)
+    assert outcome.status == 2
+    assert "memory_budget is 1000 B, but an update needs" in outcome.complaint
+    assert len(rows_of(folder / "metrics.csv")) == 2 * 11
+
+
 def test_resume_without_more_steps_does_what_is_left(s5rl, folder):
     settings = json.loads((folder / "command.json").read_text())
     (folder / "command.json").write_text(json.dumps({**settings, "num_steps": 12 * SLOTS}))

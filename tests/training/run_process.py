@@ -5,6 +5,7 @@ python run_process.py SPEC, a JSON text: see `tests/training/test_processes.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -45,14 +46,15 @@ def agent_for(algorithm):
     return make_agent(core=CORE, algorithm=algorithm.split()[0], config=CONFIGS[algorithm])
 
 
-def trained(algorithm, num_updates=20, on_host=False, ends_slowly=False, **options):
+def trained(algorithm, num_updates=20, on_host=False, ends_slowly=False, microbatch_size=None, **options):
     environment = ENVIRONMENT
     if on_host:
         each = NUM_ENVS // jax.process_count()
         environment = [as_dm_env(ENVIRONMENT, jax.process_index() * each + row) for row in range(each)]
     num_steps = num_updates * NUM_ENVS * SLOTS
     options["loggers"] = [SlowEnd()] if ends_slowly else []
-    result = train(agent_for(algorithm), environment, num_steps, progress=False, **options)
+    agent = dataclasses.replace(agent_for(algorithm), microbatch_size=microbatch_size)
+    result = train(agent, environment, num_steps, progress=False, **options)
     return {"state": result.state, "metrics": result.metrics, "evaluations": result.evaluations}
 
 

@@ -84,6 +84,12 @@ def cases_for(layout):
         }
     if layout in ("1x1", "1x2", "2x1"):
         cases["host"] = {"function": "trained", "algorithm": "ppo", "num_updates": 4, "on_host": True}
+        cases["microbatches"] = {
+            "function": "trained",
+            "algorithm": "ppo",
+            "num_updates": 3,
+            "microbatch_size": 2,
+        }
     for options in cases.values():
         options["devices"] = int(np.prod(LAYOUTS[layout]))
     return cases
