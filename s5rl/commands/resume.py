@@ -22,6 +22,7 @@ def resume(
     directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
     num_steps: StepCount | None = None,
     memory_budget: str | None = None,
+    num_devices: int | None = None,
     compilation_cache: bool = True,
 ) -> int:
     """Goes on with a run, up to the steps that it was to do, or to others.
@@ -32,6 +33,7 @@ def resume(
         with.
       memory_budget: the most memory of a device that an update may need, such as 8GiB; None for what the run
         was started with.
+      num_devices: that share the environments, and the seeds; None for one.
       compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 
     Returns:
@@ -47,7 +49,15 @@ def resume(
             settings = dataclasses.replace(settings, num_steps=num_steps)
         if memory_budget is not None:
             settings = dataclasses.replace(settings, memory_budget=memory_budget)
-        return run(agent, settings, directory, seed=seeds[0], num_seeds=len(seeds), num_envs=num_envs)
+        return run(
+            agent,
+            settings,
+            directory,
+            seed=seeds[0],
+            num_seeds=len(seeds),
+            num_envs=num_envs,
+            num_devices=num_devices,
+        )
     if "host" in stored["environment"]:
         raise RunDirectoryError(
             f"the run in {directory} was started by train(...) in Python, on an environment that "
@@ -62,6 +72,7 @@ def resume(
         seeds[0],
         num_seeds=len(seeds),
         num_envs=num_envs,
+        devices=num_devices,
         memory_budget=memory_budget,
         directory=directory,
     )

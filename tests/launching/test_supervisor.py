@@ -124,7 +124,9 @@ def test_when_one_dies_the_others_are_killed_and_it_is_named(launch, tmp_path, c
 
 
 def test_the_others_may_say_why_they_end(launch, capfd):
-    assert launch("time.sleep(0.3); print('lost process 1'); sys.exit(5)", "sys.exit(4)") == 4
+    waits = "while not (folder / 'gone').exists(): time.sleep(0.1)"
+    first = f"{waits}\ntime.sleep(1); print('lost process 1'); sys.exit(5)"
+    assert launch(first, "(folder / 'gone').touch(); sys.exit(4)") == 4
     out, err = capfd.readouterr()
     assert out == "[0] lost process 1\n"
     assert "process 0 exited with status 5" in err

@@ -19,7 +19,7 @@ from s5rl import FeedForwardCore, make_agent, train
 from s5rl.envs import MemoryChain
 
 SCRIPT = Path(__file__).with_name("run_process.py")
-SECONDS = 240
+SECONDS = 600
 """More than ten times what a process needs on a quiet machine."""
 LAYOUTS = {"1x1": (1, 1), "1x2": (1, 2), "1x4": (1, 4), "2x1": (2, 1), "2x2": (2, 2)}
 ALGORITHMS = ("ppo", "a2c", "muesli")
