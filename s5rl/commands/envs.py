@@ -19,12 +19,23 @@ from rich.text import Text
 
 from s5rl.commands.console import refuse
 from s5rl.compilation_cache import enable_compilation_cache
-from s5rl.envs import BatchedEnvironment, JaxEnvironment, MemoryChain, environment_names, make_environment
+from s5rl.envs import (
+    BatchedEnvironment,
+    DistractedCue,
+    JaxEnvironment,
+    MemoryChain,
+    environment_names,
+    make_environment,
+)
 from s5rl.envs.popgym import PopgymEnvironment
 from s5rl.types import Action, Specs
 
-MEMORY_CHAIN = MemoryChain(memory_length=10)
-"""What is shown as memory_chain."""
+MEMORY_LENGTH = 10
+SHOWN: dict[str, MemoryChain | DistractedCue] = {
+    "memory_chain": MemoryChain(MEMORY_LENGTH),
+    "distracted_cue": DistractedCue(MEMORY_LENGTH),
+}
+"""What is shown of environments whose length has no default."""
 MAX_SEED = 2**32 - 1
 PROJECTED = "projected_dm_control"
 SEEDED = ("dm_control", PROJECTED)
@@ -62,7 +73,7 @@ def envs(
         enable_compilation_cache()
     try:
         options = {"seed": seed} if name.partition("/")[0] in SEEDED else {}
-        environment = MEMORY_CHAIN if name == "memory_chain" else make_environment(name, **options)
+        environment = SHOWN[name] if name in SHOWN else make_environment(name, **options)
     except ImportError as error:
         return refuse(str(error))
     except ValueError as error:
@@ -90,7 +101,7 @@ def _listing() -> RenderableType:
             domain, _, task = member.partition("/")
             tasks.setdefault(domain, []).append(task)
         elif family != PROJECTED:
-            environment: Any = MEMORY_CHAIN if name == "memory_chain" else make_environment(name)
+            environment: Any = SHOWN[name] if name in SHOWN else make_environment(name)
             specs_ = (describe(environment.observation_spec()), describe(environment.action_spec()))
             table.add_row(name, *specs_, str(_longest_episode(environment)))
     bsuite = [f"bsuite/{experiment}/0..{count - 1}" for experiment, count in experiments.items()]
@@ -99,8 +110,8 @@ def _listing() -> RenderableType:
         "",
         "2 x 8 values: an array of two whole numbers from 0 to 7. 2 x [-1, 1]: of two real numbers.",
         "Steps are those of the longest episode.",
-        f"memory_chain is shown with memory_length={MEMORY_CHAIN.memory_length}; its episodes have "
-        "memory_length + 1 steps.",
+        f"{' and '.join(SHOWN)} are shown with memory_length={MEMORY_LENGTH};",
+        "their episodes have memory_length + 1 steps.",
         "Other names of popgym/: the paper's, with Stateless for PositionOnly; and VelocityOnlyCartpole.",
         "",
         "bsuite's own; the number chooses a setting, on which shapes and lengths may depend:"
@@ -127,8 +138,8 @@ def _dm_control_shown(tasks: dict[str, list[str]]) -> Iterator[RenderableType]:
     yield "behind other random projections."
 
 
-def _longest_episode(environment: PopgymEnvironment | MemoryChain) -> int:
-    if isinstance(environment, MemoryChain):
+def _longest_episode(environment: PopgymEnvironment | MemoryChain | DistractedCue) -> int:
+    if isinstance(environment, MemoryChain | DistractedCue):
         return environment.memory_length + 1
     return environment.max_episode_length
 

@@ -4,6 +4,7 @@ from s5rl.envs.base import JaxEnvironment as JaxEnvironment
 from s5rl.envs.batched import BatchedEnvironment as BatchedEnvironment
 from s5rl.envs.batched import DmEnvBatch as DmEnvBatch
 from s5rl.envs.bsuite import make_bsuite as make_bsuite
+from s5rl.envs.distracted_cue import DistractedCue as DistractedCue
 from s5rl.envs.dm_control import DmControl as DmControl
 from s5rl.envs.dm_control import make_dm_control as make_dm_control
 from s5rl.envs.dm_env_adapter import as_dm_env as as_dm_env

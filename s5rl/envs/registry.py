@@ -11,6 +11,7 @@ import dm_env
 from s5rl.envs.base import JaxEnvironment
 from s5rl.envs.batched import BatchedEnvironment
 from s5rl.envs.bsuite import bsuite_ids, make_bsuite
+from s5rl.envs.distracted_cue import DistractedCue
 from s5rl.envs.dm_control import dm_control_tasks, make_dm_control
 from s5rl.envs.memory_chain import MemoryChain
 from s5rl.envs.mujoco_batch import ProjectedDmControlBatch
@@ -25,7 +26,8 @@ _PROJECTED: dict[str, _Maker] = {
     "projected_dm_control/train": partial(ProjectedDmControlBatch, TRAINING_TASKS),
     "projected_dm_control/test": partial(ProjectedDmControlBatch, HELD_OUT_TASKS),
 }
-_ENVIRONMENTS: dict[str, _Maker] = {"memory_chain": MemoryChain, **_PROJECTED}
+_DIAGNOSTICS: dict[str, _Maker] = {"memory_chain": MemoryChain, "distracted_cue": DistractedCue}
+_ENVIRONMENTS: dict[str, _Maker] = {**_DIAGNOSTICS, **_PROJECTED}
 _FAMILIES: dict[str, _Maker] = {
     "bsuite/": make_bsuite,
     "dm_control/": make_dm_control,
@@ -38,8 +40,8 @@ def make_environment(name: str, **options: Any) -> JaxEnvironment | BatchedEnvir
     """Returns the environment of a name.
 
     Args:
-      name: "memory_chain"; "bsuite/" and a bsuite id, such as "bsuite/memory_len/22"; "popgym/" and a name of
-        POPGym, such as "popgym/RepeatPreviousHard"; "dm_control/" and a task, such as
+      name: "memory_chain" or "distracted_cue"; "bsuite/" and a bsuite id, such as "bsuite/memory_len/22";
+        "popgym/" and a name of POPGym, such as "popgym/RepeatPreviousHard"; "dm_control/" and a task, such as
         "dm_control/cartpole/swingup"; or "projected_dm_control/train", "projected_dm_control/test", or
         "projected_dm_control" with `tasks=[...]`, which are batches of `num_envs=...`.
       **options: arguments of the environment, such as `memory_length=64`.
@@ -66,7 +68,7 @@ def environment_names() -> list[str]:
     """
     tasks = dm_control_tasks()
     return [
-        "memory_chain",
+        *_DIAGNOSTICS,
         *(f"popgym/{member}" for member in ENVIRONMENTS),
         *(f"bsuite/{bsuite_id}" for bsuite_id in bsuite_ids()),
         *(f"dm_control/{task}" for task in tasks),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dm_env import specs
 
-from s5rl.commands.envs import MEMORY_CHAIN, describe
+from s5rl.commands.envs import SHOWN, describe
 from s5rl.envs.popgym import ENVIRONMENTS
 
 
@@ -27,7 +27,8 @@ def test_the_listing_names_every_environment_and_its_longest_episode(run):
     rows = {line.split()[0]: line.split() for line in table.splitlines()}
     for name, environment in ENVIRONMENTS.items():
         assert rows[f"popgym/{name}"][-1] == str(environment.max_episode_length)
-    assert rows["memory_chain"][-1] == str(MEMORY_CHAIN.memory_length + 1)
+    for name, environment in SHOWN.items():
+        assert rows[name][-1] == str(environment.memory_length + 1)
     assert "popgym/AutoencodeEasy                   2 values, 4 values  4 values         103\n" in shown
     assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
     assert "Stateless" in shown

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from dm_env import specs, test_utils
 
-from s5rl.envs import JaxEnvironment, MemoryChain
+from s5rl.envs import DistractedCue, JaxEnvironment, MemoryChain
 from s5rl.envs.popgym import CartPole, MineSweeper, Noisy
 from s5rl.types import Action, Array, PRNGKey, restart
 
@@ -76,6 +76,7 @@ ENVIRONMENTS = [
     MemoryChain(1),
     MemoryChain(3),
     MemoryChain(4, num_bits=3),
+    DistractedCue(3, noise=0.1),
     RandomWalk(),
     MineSweeper(3, 2),
     Noisy(CartPole(3), 0.1),

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from s5rl.envs import MemoryChain, environment_names, make_environment
+from s5rl.envs import DistractedCue, MemoryChain, environment_names, make_environment
 
 
-def test_memory_chain():
+def test_diagnostics():
     assert make_environment("memory_chain", memory_length=64) == MemoryChain(64)
     assert make_environment("memory_chain", memory_length=5, num_bits=2) == MemoryChain(5, 2)
+    assert make_environment("distracted_cue", memory_length=5, noise=0.5) == DistractedCue(5, 0.5)
 
 
 def test_bsuite_with_options(tmp_path):
@@ -29,7 +30,10 @@ def test_bsuite_with_options(tmp_path):
         ("memory_chian", r"unknown environment 'memory_chian'; the nearest are \['memory_chain'\]"),
         ("bsuit/catch/0", r"unknown environment 'bsuit/catch/0'; .*'bsuite/'"),
         ("bsuite", r"unknown environment 'bsuite'; the nearest are \['bsuite/'\]"),
-        ("xyz", r"unknown environment 'xyz'; known are \['memory_chain', 'projected_.*, 'popgym/'\]"),
+        (
+            "xyz",
+            r"unknown environment 'xyz'; known are \['memory_chain', 'distr.*, 'projected_.*, 'popgym/'\]",
+        ),
         ("bsuite/cach/0", r"unknown bsuite id 'cach/0'; .*'catch/0'"),
     ],
 )
@@ -46,7 +50,7 @@ def test_options_that_an_environment_does_not_take_are_refused():
 def test_every_name_is_listed_once():
     names = environment_names()
     assert len(names) == len(set(names))
-    assert names[0] == "memory_chain"
+    assert names[:2] == ["memory_chain", "distracted_cue"]
     assert sum(name.startswith("popgym/") for name in names) == 48
     for name in ("popgym/AutoencodeEasy", "popgym/VelocityOnlyCartPoleHard"):
         assert name in names
