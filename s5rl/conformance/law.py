@@ -1,4 +1,4 @@
-"""What a law is, of a core or of an agent."""
+"""What a law is, of a core, an agent or an environment."""
 
 from __future__ import annotations
 

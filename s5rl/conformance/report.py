@@ -13,6 +13,8 @@ from rich.table import Table
 from s5rl.agents import Agent
 from s5rl.conformance.agent_laws import AGENT_LAWS
 from s5rl.conformance.agent_subject import AgentSubject
+from s5rl.conformance.environment_laws import ENVIRONMENT_LAWS
+from s5rl.conformance.environment_subject import EnvironmentSubject
 from s5rl.conformance.law import CaseT, Law, SubjectT
 from s5rl.conformance.laws import LAWS
 from s5rl.conformance.measure import Deviation
@@ -40,7 +42,7 @@ class LawReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came out for a core or an agent; printed by rich as a table."""
+    """What came out for a core, an agent or an environment; printed by rich as a table."""
 
     subject: str
     """What was tried."""
@@ -127,12 +129,37 @@ def check_agent(
     return _report(title, AGENT_LAWS, lambda: AgentSubject(agent, environment), progress)
 
 
+def check_environment(
+    environment: JaxEnvironment,
+    num_steps: int = 1000,
+    progress: Callable[[Law[Any, Any]], None] | None = None,
+) -> Report:
+    """Tries all laws of an environment in JAX, with random actions.
+
+    Args:
+      environment: the environment.
+      num_steps: slots of each row, over which an episode has to end.
+      progress: called with each law before it is tried.
+
+    Returns:
+      The report; its `passed` says whether all laws hold.
+
+    Raises:
+      TypeError: it is no JaxEnvironment.
+      UnhashableEnvironmentError: it is not hashable.
+      ValueError: num_steps is not positive.
+    """
+    return _report(
+        repr(environment), ENVIRONMENT_LAWS, lambda: EnvironmentSubject(environment, num_steps), progress
+    )
+
+
 def check_law(law: Law[SubjectT, CaseT], subject: SubjectT, cases: Sequence[CaseT]) -> LawReport:
     """Tries one law on cases, up to the first that fails.
 
     Args:
       law: the law.
-      subject: the core or agent under test.
+      subject: what is under test.
       cases: from the smallest up.
 
     Returns:

@@ -11,8 +11,9 @@ import numpy as np
 
 from s5rl.conformance import measure
 from s5rl.conformance.case import Case
-from s5rl.conformance.fills import fill_floats, fills, rows
+from s5rl.conformance.fills import fill_floats, fills
 from s5rl.conformance.measure import Deviation, compare
+from s5rl.conformance.separation import separate
 from s5rl.conformance.sequence_laws import compare_results
 from s5rl.conformance.subject import Result, Subject
 from s5rl.types import Array, Params, PyTree
@@ -33,16 +34,8 @@ def resets_separate(subject: Subject, case: Case) -> list[Deviation]:
     """Law 3: nothing before a row's last reset reaches an output or a gradient from it on."""
     if not case.flags.any():
         return []
-    times = np.arange(case.length)[:, None]
-    has_reset = np.asarray(case.flags.any(axis=0))
-    last = np.where(case.flags, times, -1).max(axis=0)
-    before, behind = (np.asarray(where & has_reset) for where in (times < last, times >= last))
-
-    data = subject.data(case)
-    data = data._replace(
-        output_weights=data.output_weights * behind[..., None],
-        state_weights=[np.where(rows(has_reset, w), w, 0) for w in data.state_weights],
-    )
+    separation = separate(subject, case)
+    data, before, behind, has_reset = separation
     found = []
     for name, run in (("unroll", subject.whole), ("step", subject.scan)):
         clean = run(data)
@@ -54,12 +47,7 @@ def resets_separate(subject: Subject, case: Case) -> list[Deviation]:
             ),
         ]
         for fill_name, fill in fills(case.seed):
-            dirty = run(
-                data._replace(
-                    inputs=np.where(before[..., None], fill(data.inputs.shape), data.inputs),
-                    state=fill_floats(data.state, has_reset, fill),
-                )
-            )
+            dirty = run(separation.with_other_past(fill))
             what = f"{name} with {fill_name} before the reset"
             found += _compare_behind(what, dirty, clean, behind, has_reset)
             if fill_name == "other numbers":
