@@ -17,6 +17,7 @@ from s5rl.commands.evaluate import evaluate
 from s5rl.commands.export import export
 from s5rl.commands.launch import launch_command
 from s5rl.commands.plot import plot
+from s5rl.commands.report_card import report_card
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
 from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError, TableError
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "envs": envs,
     "cores": cores,
     "check": check,
+    "report-card": report_card,
 }
 """What each command runs; the result is the exit status."""
 

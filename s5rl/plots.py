@@ -38,6 +38,8 @@ class Panel(NamedTuple):
     """By label; a label keeps its colour in all panels."""
     chance: float | None = None
     """Where chance lies, as a grey line."""
+    log_x: bool = False
+    """Whether equal factors are equally far apart along x."""
 
 
 # Packages that set a style of their own when they are imported (bsuite does) change nothing here.
@@ -64,6 +66,8 @@ def plot_panels(panels: Sequence[Panel], *paths: Path) -> None:
             (handles[label],) = axes.plot(curve.x, curve.middle, color=colour, marker=marker, markersize=4)
             axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
         axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+        if panel.log_x:
+            axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1.5M
         axes.grid(alpha=0.25)
     for axes in grid[len(panels) :]:

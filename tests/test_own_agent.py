@@ -34,6 +34,7 @@ def test_the_laws_hold(agent):
     assert report.passed, report.failed
 
 
+@pytest.mark.slow
 def test_it_learns_to_remember(agent):
     result = train(agent, make_environment("memory_chain", memory_length=4), num_steps=64_000, progress=False)
     assert final_returns(result.metrics) > 0.8

@@ -1,4 +1,4 @@
-"""The environment of docs/your_own_environment.md: shipped as shown, short, lawful, and a memory solves it."""
+"""The environment of docs/your_own_environment.md: as shown, short, lawful, solved by a memory."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def test_walls_cost_and_time_is_short(environment):
     assert last.discount == 1
 
 
+@pytest.mark.slow
 def test_a_memory_solves_it(environment):
     config = PPOConfig(learning_rate=3e-3, num_envs=8, unroll_length=32, torso_sizes=(16,), num_minibatches=2)
     result = train(make_agent(core=GRUCore(16), config=config), environment, 60_000, progress=False)

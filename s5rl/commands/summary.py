@@ -9,10 +9,8 @@ import numpy as np
 from rich.table import Table
 
 from s5rl.commands.console import say
-from s5rl.training import Columns, TrainResult, mean_episode_return
-
-SHARE = 0.1
-"""Of a run: its end, over which returns are averaged."""
+from s5rl.training import TrainResult
+from s5rl.training.metrics import FINAL_SHARE, final_returns
 
 
 def summarize(result: TrainResult, directory: Path, num_steps: int) -> None:
@@ -25,7 +23,7 @@ def summarize(result: TrainResult, directory: Path, num_steps: int) -> None:
     """
     final = np.atleast_1d(final_returns(result.metrics))
     rows = [
-        ("return", final, f"mean of the episodes in the last {SHARE:.0%} of the run"),
+        ("return", final, f"mean of the episodes in the last {FINAL_SHARE:.0%} of the run"),
         ("MMER", np.atleast_1d(result.mmer), "largest mean of the episodes of an update"),
     ]
     if result.evaluations:
@@ -47,20 +45,6 @@ def summarize(result: TrainResult, directory: Path, num_steps: int) -> None:
         f"  s5rl evaluate {folder}",
         f"  s5rl resume {folder} --num-steps {2 * num_steps}",
     )
-
-
-def final_returns(metrics: Columns) -> np.ndarray:
-    """Returns the mean return of the episodes that ended in the last tenth of a run's updates.
-
-    Args:
-      metrics: columns [updates] or [seeds, updates].
-
-    Returns:
-      [] or [seeds]; NaN where no episode ended then.
-    """
-    num_updates = metrics["step"].shape[-1]
-    last = slice(num_updates - max(1, round(SHARE * num_updates)), None)
-    return mean_episode_return({name: column[..., last] for name, column in metrics.items()})
 
 
 def spread(values: np.ndarray) -> str:

@@ -130,7 +130,8 @@ def random_actions(action_spec: Specs, rng: np.random.Generator, shape: tuple[in
     """
 
     def draw(spec: specs.Array) -> Any:
-        if not isinstance(spec, specs.BoundedArray) or not np.isfinite([spec.minimum, spec.maximum]).all():
+        is_bounded = isinstance(spec, specs.BoundedArray)
+        if not is_bounded or not all(np.isfinite(bound).all() for bound in (spec.minimum, spec.maximum)):
             raise ValueError(f"action_spec must have finite bounds, got {spec}.")
         size = (*shape, *spec.shape)
         if np.issubdtype(spec.dtype, np.integer):

@@ -21,6 +21,8 @@ EPISODE_METRICS = ("steps", "episodes", "episode_return", "episode_length")
 """What is reported of every update, before the metrics of the algorithm."""
 MAY_BE_NAN = ("episode_return", "episode_length", "explained_variance")
 """Metrics that are NaN where there is nothing to take the mean of."""
+FINAL_SHARE = 0.1
+"""Of a run: its end, over which returns are averaged."""
 
 
 class EpisodeTracker(NamedTuple):
@@ -83,6 +85,20 @@ def mean_episode_return(metrics: Columns) -> np.ndarray:
     episodes = metrics["episodes"].astype(float)
     total, count = np.nansum(metrics["episode_return"] * episodes, axis=-1), episodes.sum(axis=-1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def final_returns(metrics: Columns) -> np.ndarray:
+    """Returns the mean return of the episodes that ended in the last tenth of a run's updates.
+
+    Args:
+      metrics: columns [updates] or [seeds, updates].
+
+    Returns:
+      [] or [seeds]; NaN where no episode ended then.
+    """
+    num_updates = metrics["step"].shape[-1]
+    last = slice(num_updates - max(1, round(FINAL_SHARE * num_updates)), None)
+    return mean_episode_return({name: column[..., last] for name, column in metrics.items()})
 
 
 def max_mean_episodic_return(metrics: Columns) -> np.ndarray:

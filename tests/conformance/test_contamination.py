@@ -9,7 +9,7 @@ from cores import CORES
 from s5rl.conformance import measure_contamination
 from s5rl.cores import ResettableS5Core
 
-IN_THE_FAST_SUITE = ("s5", "attention_short_window")
+IN_THE_FAST_SUITE = ("s5",)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Finding cores by name, and `s5rl check` with its exit status."""
+"""Finding cores, agents and environments by name, and `s5rl check` with its exit status."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from s5rl.cli import main
 from s5rl.conformance import LoadError, load_core
 from s5rl.cores import FeedForwardCore, HaikuCore, LSTMCore
 
+HERE = Path(__file__).parent
 MY_CORES = """
 from __future__ import annotations
 import dataclasses
@@ -99,7 +100,15 @@ def test_other_names_are_refused(my_cores, name, message):
         (["check", "my_cores:Late", "--input-size", "2", "--agents"], 1, "Laws that fail: 1, 2, 4."),
         (["check", "my_cores:nothing"], 2, "has no 'nothing'"),
         (["check", "my_cores:unhashable"], 2, "Unhashable is not hashable"),
+        (["check", f"{HERE}/agent_faults.py:NoLogProb"], 1, "Laws that fail: 1."),
+        (
+            ["check", f"{HERE}/environment_faults.py:BeginsWithMid", "--num-steps", "20"],
+            1,
+            "Laws that fail: 1.",
+        ),
+        (["check", f"{HERE}/environment_faults.py:Unhashable"], 2, "Unhashable is not hashable"),
         (["check", "my_cores:instance", "--input-size", "0"], 2, "--input-size must be at least 1"),
+        (["check", "my_cores:instance", "--num-steps", "0"], 2, "--num-steps must be at least 1"),
         (["chekc"], 2, "chekc"),
     ],
 )

@@ -1,0 +1,35 @@
+"""docs/report_card.md shows the stored cards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from s5rl.report_card import conditions, stored_cards
+
+PAGE = (Path(__file__).parents[2] / "docs" / "report_card.md").read_text()
+
+
+def rows():
+    """The rows of the table of results, by their first cell."""
+    table = PAGE.partition("<!-- table -->")[2].partition("<!-- end of table -->")[0]
+    cells = [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines() if line.startswith("|")]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_scores_and_horizons_are_those_of_the_files():
+    table, cards = rows(), stored_cards()
+    assert table["Task"] == [card.core for card in cards]
+    for index, card in enumerate(cards):
+        for score in card.scores:
+            assert table[score.task][index] == f"{score.mean:.2f}"
+        assert table["recall horizon"][index] == str(card.recall_horizon())
+        assert table["over distractors"][index] == str(card.recall_horizon("distractors"))
+
+
+def test_the_costs_are_those_of_the_files():
+    table, cards = rows(), stored_cards()
+    for index, card in enumerate(cards):
+        assert table["µs per acting step"][index] == f"{card.costs.act_microseconds:,.0f}"
+        assert table["µs per update"][index] == f"{card.costs.update_microseconds:,.0f}"
+    assert conditions(cards) in " ".join(PAGE.split())
