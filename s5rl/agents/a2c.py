@@ -35,10 +35,6 @@ class A2CConfig(ActorCriticConfig):
     def _check_actor_critic(self) -> None:
         check_number("td_lambda", self.td_lambda, 0, 1)
 
-    def minibatch_size(self, num_envs: int) -> int:
-        """Returns the number of rows of a gradient step: all."""
-        return num_envs
-
     @classmethod
     def bsuite(cls) -> A2CConfig:
         """Returns the settings of the paper's bsuite experiment: Table 3."""

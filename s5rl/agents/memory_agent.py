@@ -68,9 +68,9 @@ class MemoryAgentConfig(abc.ABC):
         check_bool("observe_is_first", self.observe_is_first)
         self._check_algorithm()
 
-    @abc.abstractmethod
     def minibatch_size(self, num_envs: int) -> int:
-        """Returns from how many rows a gradient step learns, where so many environments act."""
+        """Returns from how many rows a gradient step learns, where so many environments act: here, all."""
+        return num_envs
 
     @abc.abstractmethod
     def _check_algorithm(self) -> None:
