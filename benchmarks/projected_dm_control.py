@@ -245,7 +245,7 @@ def thread_section(settings: Settings) -> report.Section:
 @contextlib.contextmanager
 def timers(spent: dict[str, float]) -> Iterator[None]:
     """Adds up the seconds in the host loop's acting and learning, each until its result is there."""
-    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.learn}
+    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.update}
 
     def timed(name: str) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
-from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan
+from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan, update
 from s5rl.training.keys import row_keys, run_keys
 from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
@@ -150,7 +150,11 @@ class HostLoop(Loop):
         timesteps, actions, extras = self._layout.place_share(trajectory[:-1], ROWS_BEHIND_TIME)
         trajectory = Trajectory(timesteps, actions, extras, initial_state)
         key = jax.random.fold_in(self._keys.updates, self._num_updates)
-        self._agent_state, metrics = learn(agent, self._layout, self._agent_state, trajectory, key)
+        if self._layout.mesh.size == 1:  # the very program of s5rl's agents in Acme, which rounds alike
+            state, slots = _on_one_device((self._agent_state, trajectory))
+            self._agent_state, metrics = update(agent, state, slots, key)
+        else:
+            self._agent_state, metrics = learn(agent, self._layout, self._agent_state, trajectory, key)
         self._tracker, episode_metrics = _track(self._layout, self._tracker, trajectory.timesteps)
         self._rows = HostRows(memory, timestep, num_steps)
         self._num_updates = np.asarray(self._num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum

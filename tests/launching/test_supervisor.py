@@ -205,6 +205,14 @@ def signal_myself(number, *files):
     threading.Thread(target=send).start()
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """In the background it is ignored, and what is ignored stays so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_passed_on_once_and_nothing_starts_again(launch, tmp_path, capfd, number):
     signal_myself(number, tmp_path / "a", tmp_path / "b")
