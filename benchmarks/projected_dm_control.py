@@ -245,7 +245,7 @@ def thread_section(settings: Settings) -> report.Section:
 @contextlib.contextmanager
 def timers(spent: dict[str, float]) -> Iterator[None]:
     """Adds up the seconds in the host loop's acting and learning, each until its result is there."""
-    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.update}
+    real: dict[str, Callable[..., Any]] = {"acting": host_loop.act, "learning": host_loop.learn}
 
     def timed(name: str) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
@@ -257,11 +257,11 @@ def timers(spent: dict[str, float]) -> Iterator[None]:
         return run
 
     module: Any = host_loop
-    module.act, module.update = timed("acting"), timed("learning")
+    module.act, module.learn = timed("acting"), timed("learning")
     try:
         yield
     finally:
-        module.act, module.update = real["acting"], real["learning"]
+        module.act, module.learn = real["acting"], real["learning"]
 
 
 def training_section(settings: Settings) -> report.Section:

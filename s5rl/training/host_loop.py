@@ -12,7 +12,14 @@ import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.envs import BatchedEnvironment
-from s5rl.training.host_steps import act, acting_params, count_steps, refuse_nan, update
+from s5rl.training.host_steps import (
+    act,
+    acting_params,
+    count_steps,
+    learn,
+    place_trajectory,
+    refuse_nan,
+)
 from s5rl.training.keys import row_keys, run_keys
 from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, WHOLE, Layout
 from s5rl.training.loop import Loop, Snapshot
@@ -20,7 +27,7 @@ from s5rl.training.memory_needed import MemoryNeeded
 from s5rl.training.metrics import Columns, EpisodeTracker, start_tracker, track_episodes
 from s5rl.training.processes import gather
 from s5rl.training.unroll import Unroll, trajectory_shapes
-from s5rl.types import ActorState, Array, Params, PRNGKey, Trajectory
+from s5rl.types import ActorState, Array, Params, Trajectory
 
 NO_STATE = "These environments have no get_state and set_state, or were saved by another number of processes."
 
@@ -145,16 +152,9 @@ class HostLoop(Loop):
             num_steps = count_steps(num_steps, timestep)
             timestep = self._environment.step(output.action)
             unroll = unroll.with_slot(output, timestep)
-        trajectory = unroll.trajectory()
-        initial_state = self._layout.place_share(trajectory.initial_state, ROWS)
-        timesteps, actions, extras = self._layout.place_share(trajectory[:-1], ROWS_BEHIND_TIME)
-        trajectory = Trajectory(timesteps, actions, extras, initial_state)
+        trajectory = place_trajectory(self._layout, unroll.trajectory())
         key = jax.random.fold_in(self._keys.updates, self._num_updates)
-        if self._layout.mesh.size == 1:  # the very program of s5rl's agents in Acme, which rounds alike
-            state, slots = _on_one_device((self._agent_state, trajectory))
-            self._agent_state, metrics = update(agent, state, slots, key)
-        else:
-            self._agent_state, metrics = learn(agent, self._layout, self._agent_state, trajectory, key)
+        self._agent_state, metrics = learn(agent, self._layout, self._agent_state, trajectory, key)
         self._tracker, episode_metrics = _track(self._layout, self._tracker, trajectory.timesteps)
         self._rows = HostRows(memory, timestep, num_steps)
         self._num_updates = np.asarray(self._num_updates + 1, np.int32)  # numpy 1.26 makes int64 of the sum
@@ -164,14 +164,6 @@ class HostLoop(Loop):
 def _on_one_device(params: Params) -> Params:
     """Returns parameters, which are whole on all devices, on the first of this process: to act with."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), params)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def learn(
-    agent: Agent, layout: Layout, state: AgentState, trajectory: Trajectory, key: PRNGKey
-) -> tuple[AgentState, dict[str, Array]]:
-    """Returns `agent.update(state, trajectory, key)` of the trajectory of all processes, on all devices."""
-    return layout.constrain(agent.update(state, trajectory, key), WHOLE)
 
 
 @functools.partial(jax.jit, static_argnums=0)

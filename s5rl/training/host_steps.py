@@ -13,6 +13,7 @@ import numpy as np
 
 from s5rl.agents import Agent, AgentState
 from s5rl.training.keys import slot_keys
+from s5rl.training.layout import ROWS, ROWS_BEHIND_TIME, WHOLE, Layout
 from s5rl.training.loop import NonFiniteError
 from s5rl.types import ActorState, ActOutput, Array, Params, PRNGKey, Trajectory
 
@@ -49,12 +50,31 @@ def act(
     return output._replace(action=jax.device_get(output.action)), memory
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def update(
-    agent: Agent, state: AgentState, trajectory: Trajectory, key: PRNGKey
+def place_trajectory(layout: Layout, trajectory: Trajectory) -> Trajectory:
+    """Puts the trajectory of this process onto the devices, beside those of the other processes.
+
+    Args:
+      layout: the devices that learn.
+      trajectory: [T, B, ...] of the B environments of this process.
+    """
+    timesteps, actions, extras = layout.place_share(trajectory[:-1], ROWS_BEHIND_TIME)
+    return Trajectory(timesteps, actions, extras, layout.place_share(trajectory.initial_state, ROWS))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def learn(
+    agent: Agent, layout: Layout, state: AgentState, trajectory: Trajectory, key: PRNGKey
 ) -> tuple[AgentState, dict[str, Array]]:
-    """Returns `agent.update(state, trajectory, key)`, compiled."""
-    return agent.update(state, trajectory, key)
+    """Returns `agent.update(state, trajectory, key)`, compiled for the devices.
+
+    Args:
+      agent: bound to the environment.
+      layout: the devices.
+      state: whole on each of them.
+      trajectory: from `place_trajectory`.
+      key: a random key.
+    """
+    return layout.constrain(agent.update(state, trajectory, key), WHOLE)
 
 
 def refuse_nan(timestep: dm_env.TimeStep, when: str) -> None:

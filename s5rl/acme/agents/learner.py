@@ -13,8 +13,9 @@ from s5rl.acme.agents.actor import POLICY
 from s5rl.acme.agents.library import core, counting, loggers
 from s5rl.agents import Agent, AgentState
 from s5rl.key_data import keys_to_numbers, numbers_to_keys
-from s5rl.training.host_steps import acting_params, update
+from s5rl.training.host_steps import acting_params, learn, place_trajectory
 from s5rl.training.keys import check_seed, run_keys
+from s5rl.training.layout import WHOLE, make_layout
 from s5rl.training.loop import NonFiniteError
 from s5rl.training.metrics import MAY_BE_NAN
 from s5rl.training.named_leaves import check_same_arrays
@@ -63,7 +64,9 @@ class AgentLearner(core.Learner):
         self._agent, self._trajectories, self._update_key = agent, trajectories, keys.updates
         self._counter = counter or counting.Counter()
         self._logger = logger or loggers.make_default_logger("learner")
-        self._state, self._num_updates = agent.init(keys.init), np.zeros((), np.int32)
+        self._layout = make_layout(1, 1, 1)
+        self._state = self._layout.place(agent.init(keys.init), WHOLE)
+        self._num_updates = np.zeros((), np.int32)
 
     @property
     def agent_state(self) -> AgentState:
@@ -86,7 +89,8 @@ class AgentLearner(core.Learner):
         if trajectory is None:
             raise RuntimeError(f"trajectories ended after {self._num_updates} updates.")
         key = jax.random.fold_in(self._update_key, self._num_updates)
-        state, device_metrics = update(self._agent, self._state, trajectory, key)
+        trajectory = place_trajectory(self._layout, trajectory)
+        state, device_metrics = learn(self._agent, self._layout, self._state, trajectory, key)
         metrics = jax.device_get(device_metrics)
         for name, value in metrics.items():
             if not np.isfinite(value) and name not in MAY_BE_NAN:
@@ -124,5 +128,5 @@ class AgentLearner(core.Learner):
         agent_state, num_updates = state
         check_same_arrays("state.agent_state", keys_to_numbers(self._state), agent_state)
         arrays = jax.tree.map(jnp.asarray, agent_state)
-        self._state = numbers_to_keys(arrays, self._state)
+        self._state = self._layout.place(numbers_to_keys(arrays, self._state), WHOLE)
         self._num_updates = np.asarray(num_updates, np.int32)
