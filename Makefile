@@ -61,7 +61,7 @@ format: .venv/installed ## put the code into the house form
 	$(VENV_PYTHON) -m ruff format .
 	$(VENV_PYTHON) -m ruff check --fix .
 
-bench: .venv/installed ## speed of cores and batched physics, into docs/benchmarks/: twenty minutes
+bench: .venv/installed ## speed of cores and batched physics, into docs/benchmarks/: ten minutes
 	@set -e; for name in cores acting scaling projected_dm_control devices; do \
 		$(VENV_PYTHON) "benchmarks/$$name.py" --page "docs/benchmarks/$$name.md" $(ARGS); \
 	done

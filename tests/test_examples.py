@@ -24,7 +24,7 @@ from s5rl import (
     make_agent,
 )
 from s5rl.envs import ProjectedDmControl
-from s5rl.training import Policy
+from s5rl.training import Policy, RunDirectoryError
 
 ROOT = Path(__file__).parent.parent
 OWN_CORE = f"{ROOT / 'examples' / 'my_core.py'}:MyCore"
@@ -369,17 +369,21 @@ def test_popgym_ppo_compares_memories_and_goes_on(tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("COLUMNS", "160")
     example = importlib.import_module("popgym_ppo")
     flags = ["--environments", "RepeatPreviousEasy", "--cores", "feed_forward", "--num-seeds", "2"]
-    for num_steps in ("1024", "2e3"):  # prolonged by the second call
-        example.main([*flags, "--num-steps", num_steps, "--directory", str(tmp_path)])
     folder = tmp_path / "RepeatPreviousEasy" / "feed_forward"
-    rows = list(csv.DictReader((folder / "metrics.csv").open(newline="")))
-    assert [row["update"] for row in rows] == ["1", "1", "2", "2"]
+    written = []
+    for _ in range(2):  # nothing is left to do for the second call
+        example.main([*flags, "--num-steps", "20e3", "--directory", str(tmp_path)])
+        written.append((folder / "metrics.csv").read_text())
+    assert written[0] == written[1]
+    assert [row["update"] for row in csv.DictReader(written[0].splitlines())] == ["1", "1", "2", "2"]
+    with pytest.raises(RunDirectoryError, match="annealing_updates"):
+        example.main([*flags, "--num-steps", "40e3", "--directory", str(tmp_path)])
     shown = capsys.readouterr().out
     assert "RepeatPreviousEasy" in shown
     assert "±" in shown
     results = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
     keys = [(row["core"], row["seed"], row["num_steps"]) for row in results]
-    assert keys == [("feed_forward", "0", "2000"), ("feed_forward", "1", "2000")]
+    assert keys == [("feed_forward", "0", "20000"), ("feed_forward", "1", "20000")]
     assert all(-1 <= float(row["mmer"]) <= 1 for row in results)
     with pytest.raises(SystemExit, match="--cores must be of s5, "):
         example.main(["--cores", "rnn"])
