@@ -4,6 +4,8 @@ Cores are in `s5rl.cores`, their laws in `s5rl.conformance`, agents in `s5rl.age
 `s5rl.envs`, training in `s5rl.training`.
 """
 
+from importlib.metadata import version
+
 from s5rl.agents import A2CConfig as A2CConfig
 from s5rl.agents import MuesliConfig as MuesliConfig
 from s5rl.agents import PPOConfig as PPOConfig
@@ -23,3 +25,5 @@ from s5rl.training import evaluate as evaluate
 from s5rl.training import load_policy as load_policy
 from s5rl.training import train as train
 from s5rl.types import EnvironmentSpec as EnvironmentSpec
+
+__version__ = version("s5rl")

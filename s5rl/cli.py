@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from s5rl import __version__
 from s5rl.commands.check import check
 from s5rl.commands.console import refuse, warn
 from s5rl.commands.cores import cores
@@ -78,6 +79,9 @@ def _status(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"s5rl {__version__}")
+        return 0
     commands = dict(COMMANDS)
     if words[:1] == ["train"]:
         commands["train"] = train_command(words[1:])

@@ -7,12 +7,21 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
+import s5rl
+from s5rl.cli import main
+
 ROOT = Path(__file__).parent.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def test_the_package_has_the_version_of_the_project():
-    assert version("s5rl") == VERSION
+def test_the_package_has_the_version_of_the_project(capsys):
+    assert version("s5rl") == s5rl.__version__ == VERSION
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"s5rl {VERSION}\n"
 
 
 def test_the_newest_heading_of_the_changelog_is_the_version():

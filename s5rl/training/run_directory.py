@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
@@ -135,7 +136,11 @@ class RunDirectory:
             self._compare(description)
         else:
             self._check_is_free()
-        about = {"versions": {"jax": jax.__version__}, "num_steps": num_steps, "run": description}
+        about = {
+            "versions": {"s5rl": version("s5rl"), "jax": jax.__version__},
+            "num_steps": num_steps,
+            "run": description,
+        }
         try:
             write_json(self.path / RUN_FILE, about)
         except OSError as error:
