@@ -21,6 +21,7 @@ from s5rl.commands.plot import plot
 from s5rl.commands.report_card import report_card
 from s5rl.commands.resume import resume
 from s5rl.commands.train import train_command
+from s5rl.conformance import UnhashableCoreError
 from s5rl.training import CheckpointError, NonFiniteError, RunDirectoryError, TableError
 from s5rl.training.distributed import end_soon
 
@@ -74,7 +75,7 @@ def _status(words: list[str]) -> int:
         return refuse(str(stop) or "stopped.", INTERRUPTED)
     except (NonFiniteError, CheckpointError) as error:
         return _explain(error, FAILED)
-    except (ValueError, ImportError, OSError, RunDirectoryError, TableError) as error:
+    except (ValueError, ImportError, OSError, RunDirectoryError, TableError, UnhashableCoreError) as error:
         return _explain(error, REFUSED)
 
 

@@ -10,6 +10,7 @@ from s5rl.agents.muesli import MuesliAgent
 from s5rl.agents.muesli_config import MuesliConfig
 from s5rl.agents.ppo import PPOAgent, PPOConfig
 from s5rl.cores import RecurrentCore
+from s5rl.cores.checks import check_hashable
 from s5rl.networks import Torso
 from s5rl.types import EnvironmentSpec
 from s5rl.validation import check_choice
@@ -42,12 +43,14 @@ def make_agent(
 
     Raises:
       TypeError: core or config is of the wrong type.
+      UnhashableCoreError: the core is not hashable.
       ValueError: the algorithm is unknown, or no network serves the specs.
     """
     check_choice("algorithm", algorithm, tuple(ALGORITHMS))
     agent_class, config_class = ALGORITHMS[algorithm]
     if not isinstance(core, RecurrentCore):
         raise TypeError(f"core must be a RecurrentCore such as LSTMCore(), got {core!r}.")
+    check_hashable(core)
     if config is not None and not isinstance(config, config_class):
         raise TypeError(f"config must be a {config_class.__name__} for {algorithm!r}, got {config!r}.")
     agent = agent_class(core=core, config=config or config_class(), torso=torso)

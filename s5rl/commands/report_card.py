@@ -62,6 +62,7 @@ def report_card(
     check_positive(num_seeds=num_seeds)
     loaded, name = _load(core)
     directory = Path("report_cards") / name if directory is None else directory
+    directory.mkdir(parents=True, exist_ok=True)  # now, not minutes later, where it cannot be made
     with Console().status("starting") as status:
         card = make_report_card(
             loaded,
@@ -74,7 +75,7 @@ def report_card(
         )
     stored = stored_cards()
     tables = write_cards([card], directory)
-    pictures = plot_cards([card, *stored], directory / "scores.png", directory / "scores.svg")
+    pictures = plot_cards([*stored, card], directory / "scores.png", directory / "scores.svg")
     say(*_shown(card, stored), *(f"wrote {file}" for file in (*tables, *pictures)))
     return 0
 

@@ -27,4 +27,4 @@ from s5rl.conformance.report import check_core as check_core
 from s5rl.conformance.report import check_environment as check_environment
 from s5rl.conformance.report import check_law as check_law
 from s5rl.conformance.subject import Subject as Subject
-from s5rl.conformance.subject import UnhashableCoreError as UnhashableCoreError
+from s5rl.cores import UnhashableCoreError as UnhashableCoreError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from s5rl.conformance.case import make_case
 from s5rl.conformance.fills import fills
@@ -24,7 +25,8 @@ class Contamination(NamedTuple):
     """max|a - b| / max|b| of outputs and final states behind a reset, with other numbers before it (a) and
     without (b)."""
     gradients: float
-    """The largest gradient of those to anything before the reset, over the largest to an input behind it."""
+    """The largest gradient of those to anything before the reset, over the largest to an input behind it; inf
+    where it is not finite, or no input behind has one."""
 
 
 def measure_contamination(core: RecurrentCore, input_size: int = 3) -> Contamination:
@@ -53,5 +55,6 @@ def _measure(subject: Subject) -> Contamination:
         states = (jax.tree.leaves(result.final_state) for result in (dirty, clean))
         outputs += [relative_deviation(a[has_reset], b[has_reset]) for a, b in zip(*states, strict=True)]
         past = [clean.gradients.inputs[before], *(leaf[has_reset] for leaf in clean.gradients.state)]
-        gradients.append(largest(past) / largest(clean.gradients.inputs[behind]))
+        scale = largest(clean.gradients.inputs[behind])
+        gradients += [relative_deviation(leaf, np.zeros(leaf.shape), scale) for leaf in past]
     return Contamination(max(outputs), max(gradients))

@@ -12,6 +12,7 @@ import numpy as np
 
 from s5rl.conformance.case import Case
 from s5rl.cores import RecurrentCore
+from s5rl.cores.checks import check_hashable
 from s5rl.types import Array, CoreState, Params, PyTree
 
 WARM_UP = 3
@@ -53,10 +54,6 @@ class Result(NamedTuple):
     gradients: Gradients
 
 
-class UnhashableCoreError(TypeError):
-    """A core that is no value: JAX and the cores' own caches need its hash."""
-
-
 @final
 class Subject:
     """A core under test; every law is tried on the same compiled functions.
@@ -81,13 +78,7 @@ class Subject:
         Raises:
           UnhashableCoreError: the core is not hashable.
         """
-        try:
-            hash(core)
-        except TypeError as error:
-            raise UnhashableCoreError(
-                f"{type(core).__name__} is not hashable, but cores are values: make it a frozen dataclass "
-                f"of hashable hyperparameters ({error})."
-            ) from error
+        check_hashable(core)
         self.core = core
         self.input_size = input_size
         self.params = self.make_params(seed=0)

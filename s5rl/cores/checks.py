@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from s5rl.cores.base import RecurrentCore
 
 
+class UnhashableCoreError(TypeError):
+    """A core that is no value: JAX and the cores' own caches need its hash."""
+
+
+def check_hashable(core: RecurrentCore) -> None:
+    """Raises an UnhashableCoreError where a core has no hash."""
+    try:
+        hash(core)
+    except TypeError as error:
+        raise UnhashableCoreError(
+            f"{type(core).__name__} is not hashable, but cores are values: make it a frozen dataclass "
+            f"of hashable hyperparameters ({error})."
+        ) from error
+
+
 def check_call(
     core: RecurrentCore,
     inputs: Any,

@@ -13,6 +13,7 @@ from s5rl.report_card.costs import Costs, measure_costs
 from s5rl.report_card.ladder import LADDER, Task
 from s5rl.report_card.learner import make_learner
 from s5rl.training import train
+from s5rl.training.keys import check_seed
 from s5rl.training.metrics import final_returns
 from s5rl.validation import check_positive
 
@@ -108,6 +109,8 @@ def make_report_card(
       ValueError: a number is out of its range.
     """
     check_positive(num_seeds=num_seeds, **({} if num_steps is None else {"num_steps": num_steps}))
+    check_seed(seed)
+    check_seed(seed + num_seeds - 1)
     say = progress or (lambda _: None)
     say("resets")
     contamination = measure_contamination(core)

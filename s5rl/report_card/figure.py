@@ -20,23 +20,23 @@ def plot_cards(cards: Sequence[ReportCard], *paths: Path) -> tuple[Path, ...]:
     A line is the mean over the seeds, its band from the worst seed to the best.
 
     Args:
-      cards: the first one decides which families are drawn.
+      cards: the last one lies on top. Drawn are the families that all of them have tried.
       *paths: the files, PNG or SVG by their suffix; their folders are made.
 
     Returns:
-      The files that were written: none where no family of several rungs was tried.
+      The files that were written: none where there is no such family of several rungs.
     """
     panels = [
         Panel(
             FAMILIES[name].title,
             FAMILIES[name].size,
             "score",
-            {card.core: _curve(card, name) for card in cards if card.of_family(name)},
+            {card.core: _curve(card, name) for card in cards},
             chance=0.0,
             log_x=True,
         )
         for name in DRAWN
-        if cards[0].of_family(name)
+        if all(card.of_family(name) for card in cards)
     ]
     if not panels:
         return ()

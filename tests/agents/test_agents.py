@@ -16,7 +16,7 @@ from dm_env import specs
 from s5rl.agents import A2CConfig, PPOConfig, UnboundAgentError, make_agent
 from s5rl.agents.make_agent import ALGORITHMS
 from s5rl.conformance import AGENT_LAWS, check_law
-from s5rl.cores import LSTMCore, ResettableS5Core
+from s5rl.cores import LSTMCore, ResettableS5Core, UnhashableCoreError
 from s5rl.envs import JaxEnvironment, MemoryChain
 from s5rl.types import EnvironmentSpec, next_timestep, restart
 
@@ -139,11 +139,17 @@ def test_agents_are_values():
         make_agent(core=CORE).core = LSTMCore(9)
 
 
+class Unhashable(LSTMCore):
+    __hash__ = None
+
+
 def test_make_agent_checks_its_arguments():
     with pytest.raises(ValueError, match=r"algorithm must be one of 'ppo', 'a2c', 'muesli', got 'sac'"):
         make_agent(core=CORE, algorithm="sac")
     with pytest.raises(TypeError, match="core must be a RecurrentCore"):
         make_agent(core="lstm")
+    with pytest.raises(UnhashableCoreError, match="Unhashable is not hashable, but cores are values"):
+        make_agent(core=Unhashable(8))
     with pytest.raises(TypeError, match="config must be a PPOConfig for 'ppo'"):
         make_agent(core=CORE, config={"learning_rate": 1.0})
     with pytest.raises(TypeError, match="config must be a PPOConfig for 'ppo', got A2CConfig"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,19 @@ def test_the_command_shows_what_a_faulty_core_lets_through(s5rl, tmp_path):
         ("--tasks chain/5", "got 'chain/5'"),
         ("--num-seeds 0", "num_seeds must be an integer of at least 1, got 0"),
         ("--num-steps 0", "num_steps must be an integer of at least 1, got 0"),
+        ("--seed -1", "seed must be an integer from 0 to 2**32 - 1, got -1"),
+        ("--directory a_file", "'a_file'"),
+        ("--core own.py:Unhashable", "Unhashable is not hashable, but cores are values"),
     ],
 )
-def test_wrong_words_are_refused_before_work_is_lost(s5rl, words, message):
+def test_wrong_words_are_refused_before_work_is_lost(s5rl, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").touch()
+    Path("own.py").write_text(
+        "from s5rl.cores import GRUCore\n\nclass Unhashable(GRUCore):\n    __hash__ = None\n"
+    )
+    start = time.monotonic()
     outcome = s5rl("report-card", *words.split())
     assert outcome.status == 2
     assert message in outcome.complaint
+    assert time.monotonic() - start < 5  # nothing was compiled, let alone trained

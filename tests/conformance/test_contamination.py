@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import final
+
 import faults
+import jax
+import jax.numpy as jnp
 import pytest
 from cores import CORES
 
 from s5rl.conformance import measure_contamination
-from s5rl.cores import ResettableS5Core
+from s5rl.cores import CheckedCore, ResettableS5Core
 
 IN_THE_FAST_SUITE = ("s5",)
 
@@ -34,3 +39,42 @@ def test_a_wrong_reset_lets_through(core):
     contamination = measure_contamination(core)
     assert contamination.outputs > 1e-3
     assert contamination.gradients > 1e-3
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Threshold(CheckedCore):
+    """A right core with outputs -1 and 1, through which no gradient flows."""
+
+    output_size = 4
+
+    def init(self, key, input_size):
+        return jax.random.normal(key, (input_size, 4))
+
+    def initial_state(self, batch_size=None):
+        return (jnp.zeros((4,) if batch_size is None else (batch_size, 4)),)
+
+    def _step(self, params, inputs, state):
+        h = jnp.sign(inputs @ params + 0.5 * state[0])
+        return h, (h,)
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class NanToThePast(faults.Little):
+    """A reset behind which the values are right, but not the gradient to what was before: 0 times inf."""
+
+    def reset(self, state, flag):
+        (h,) = state
+        root = jnp.sqrt(jax.lax.stop_gradient(h) - h)  # 0, with an infinite slope
+        return (h,) if flag is None else (jnp.where(flag[..., None], 0.0 * root, h),)
+
+
+def test_gradients_that_are_nowhere_are_none():
+    assert measure_contamination(Threshold()) == (0.0, 0.0)
+
+
+def test_a_gradient_that_is_not_finite_is_the_worst():
+    contamination = measure_contamination(NanToThePast())
+    assert contamination.outputs == 0.0
+    assert contamination.gradients == float("inf")

@@ -66,6 +66,14 @@ def test_families_of_several_rungs_are_drawn(tmp_path):
     assert "memory_chain" in picture.read_text()  # the title, in a comment of the file
 
 
+def test_the_last_card_is_drawn_last_and_only_what_all_have_tried(tmp_path):
+    stored = card_of(chain_1=1.0, distractors_4=1.0)._replace(core="stored")
+    plot_cards([stored, card_of(chain_1=1.0)], tmp_path / "card.svg")
+    picture = (tmp_path / "card.svg").read_text()
+    assert picture.index("<!-- stored -->") < picture.index("<!-- mine -->")  # in the legend
+    assert "distracted_cue" not in picture
+
+
 def test_the_stored_cards_are_of_every_core_on_every_rung():
     cards = {card.core: card for card in stored_cards()}
     assert set(cards) == set(SMALL_CORES)
