@@ -12,7 +12,7 @@ from numerics import assert_close
 
 from s5rl.cores import ResettableS5Core
 from s5rl.envs import DmEnvBatch, as_dm_env
-from s5rl.training import train
+from s5rl.training import RunDirectoryError, train
 from s5rl.training.compiled_loop import CompiledLoop
 from s5rl.training.fit_to_memory import fit_to_memory
 from s5rl.training.host_loop import HostLoop
@@ -145,7 +145,7 @@ def test_the_program_that_was_asked_about_is_the_one_that_runs(caplog):
     assert sum("_run_updates" in message for message in compiled) == 1, compiled
 
 
-def test_a_budget_that_cannot_be_met_is_refused_before_training(tmp_path):
+def test_a_budget_that_cannot_be_met_is_refused_before_training():
     agent, told = bound("a2c"), []
     with pytest.raises(ValueError, match="memory_budget") as refusal:
         train(agent, ENVIRONMENT, 1, memory_budget="100 kB", on_chunk=lambda *_: told.append(1))
@@ -153,6 +153,24 @@ def test_a_budget_that_cannot_be_met_is_refused_before_training(tmp_path):
     for words in ("97.7 KiB", format_bytes(least.total), format_bytes(least.trajectory), "Most of it is for"):
         assert words in str(refusal.value)
     assert told == []
+
+
+def test_a_budget_that_cannot_be_met_claims_no_folder_and_changes_none(tmp_path):
+    agent = bound("a2c")
+    with pytest.raises(ValueError, match="memory_budget"):
+        train(agent, ENVIRONMENT, 1, memory_budget="1kB", directory=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    train(agent, ENVIRONMENT, 1, directory=tmp_path, progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="memory_budget"):
+        train(agent, ENVIRONMENT, 10_000, memory_budget="1kB", directory=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_is_compiled(tmp_path):
+    train(bound("a2c"), ENVIRONMENT, 1, directory=tmp_path, progress=False)
+    with pytest.raises(RunDirectoryError, match="holds another run"):  # not that the budget is too small
+        train(bound("a2c"), ENVIRONMENT, 1, seed=1, memory_budget="1kB", directory=tmp_path)
 
 
 @pytest.mark.parametrize(
