@@ -179,7 +179,7 @@ def test_other_numbers_are_no_counts(text):
         ("train memory_chain --env memory_length=2 --seed -1", "seed must be"),
         (
             "train memory_chain --env memory_length=2 --memory-budget much",
-            "memory_budget must be a number of bytes of at least 1, or a text such as",
+            "memory_budget must be an integer of at least 1, in bytes, or a text such as",
         ),
         ("resume nowhere", "directory nowhere holds no run"),
         ("evaluate nowhere", "directory nowhere holds no run"),

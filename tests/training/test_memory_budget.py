@@ -175,15 +175,25 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_compiled(tmp_path
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(8, 8), ("8", 8), ("8GiB", 8 * 1024**3), ("1.5 GB", 1_500_000_000), ("20kB", 20_000), ("3MiB", 3 * MIB)],
+    [
+        (8, 8),
+        (np.int64(8), 8),
+        ("8", 8),
+        ("8GiB", 8 * 1024**3),
+        ("1.5 GB", 1_500_000_000),
+        ("20kB", 20_000),
+        ("3MiB", 3 * MIB),
+    ],
 )
 def test_sizes_in_words(text, expected):
     assert parse_bytes("memory_budget", text) == expected
 
 
-@pytest.mark.parametrize("size", ["", "much", "8 G", "-1GiB", "1e9", 0, -5, 1.5, True, "0GiB", "8iB"])
+@pytest.mark.parametrize("size", ["", "much", "8 G", "-1GiB", "1e9", 0, -5, 8e9, True, "0GiB", "8iB"])
 def test_sizes_that_are_none_are_refused(size):
-    with pytest.raises(ValueError, match=r'memory_budget must be .* such as "8GiB" or "500MB", got'):
+    with pytest.raises(
+        ValueError, match=r'memory_budget must be an integer of .* such as "8GiB" or "500MB", got'
+    ):
         train(bound("a2c"), ENVIRONMENT, 1, memory_budget=size)
 
 
