@@ -93,6 +93,12 @@ def test_the_largest_microbatch_that_fits_is_found_by_few_compilations(
     assert fit == (loop.agent.microbatch_size, num_rows, needed(loop.agent.microbatch_size))
 
 
+def test_microbatches_divide_rows_that_devices_do_not_share_evenly():
+    agent = bound("muesli", replay_fraction=0.24, replay_capacity=64)
+    fit = fit_to_memory(FormulaLoop(lambda size: 10 + (size or 64)), agent, 64, budget=60, num_shares=4)
+    assert fit == (42, 42, 52)  # 32 new rows, 10 replayed ones
+
+
 def budget_between(make_loop, agent):
     """A budget into which all rows at once do not fit."""
     loop = make_loop(agent)
