@@ -58,6 +58,8 @@ def check(
     passed = True
     try:
         subject = load_subject(name)
+        if agents and not isinstance(subject, RecurrentCore):
+            return refuse(f"--agents puts a core into agents, but {name} is no core.")
         with console.status("starting") as status:
 
             def show(law: Law) -> None:

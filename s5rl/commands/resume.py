@@ -31,8 +31,8 @@ def resume(
       directory: folder of the run.
       num_steps: steps of the whole run, those that are done among them; None for what the run was started
         with.
-      memory_budget: the most memory of a device that an update may need, such as 8GiB; None for what the run
-        was started with.
+      memory_budget: the most memory of a device that an update may need, such as 8GiB; None for that of
+        `s5rl train`, and no limit where the run was started in Python.
       num_devices: that share the environments, and the seeds; None for one.
       compilation_cache: whether compiled programs are kept for later calls, in the user's cache folder.
 

@@ -36,8 +36,9 @@ class TrainFlags:
       environment: a name such as popgym/RepeatPreviousEasy; `s5rl envs` lists all.
       core: the memory: s5, lru, lstm, gru, attention, feed_forward (`s5rl cores`), or your own as
         MODULE:CORE.
-      algorithm: ppo or a2c.
-      preset: the paper's settings as defaults of the flags: popgym (PPO) or bsuite (A2C).
+      algorithm: ppo, a2c or muesli.
+      preset: the paper's settings as defaults of the flags: popgym (PPO), bsuite (A2C) or
+        projected_dm_control (Muesli).
       env: an option of the environment, such as memory_length=64.
       num_steps: slots over all environments, for each seed; 15e6 and 1_000_000 are understood.
       num_seeds: runs side by side, with seeds SEED, SEED + 1, ...

@@ -19,6 +19,8 @@ from s5rl.types import Action, PRNGKey, PyTree, Specs
 from s5rl.validation import check_positive
 
 NUM_ROWS = 4
+NUM_BEGINNINGS = 256
+"""Of episodes: what is wrong in one of a hundred is found."""
 
 
 @final
@@ -87,6 +89,7 @@ class EnvironmentSubject:
             ) from error
         self.environment, self.num_steps = environment, num_steps
         self.reset, self.step = compiled(environment.reset), compiled(environment.step)
+        self._begin = compiled(jax.vmap(environment.reset))
         self._record = compiled(functools.partial(_record, environment))
         self._recorded: dict[Start, Recorded] = {}
 
@@ -97,6 +100,10 @@ class EnvironmentSubject:
     def first(self, start: Start) -> tuple[EnvironmentState, dm_env.TimeStep]:
         """Returns what `reset` returns for the first row."""
         return self.reset(self.keys(start)[0])
+
+    def beginnings(self, start: Start) -> dm_env.TimeStep:
+        """Returns what `reset` returns for many keys, [NUM_BEGINNINGS, ...]."""
+        return self._begin(jax.random.split(jax.random.key(start.seed), NUM_BEGINNINGS))[1]
 
     def action(self, start: Start) -> Action:
         """Returns one random action."""

@@ -41,16 +41,16 @@ def load_subject(name: str) -> RecurrentCore | Agent | JaxEnvironment:
         return found
     if inspect.isclass(found) and issubclass(found, Agent | JaxEnvironment):
         return _built(name, found)
-    return _as_core(name, found)
+    return _as_core(name, found, "a RecurrentCore, an Agent, a JaxEnvironment")
 
 
-def _as_core(name: str, found: Any) -> RecurrentCore:
+def _as_core(name: str, found: Any, expected: str = "a RecurrentCore") -> RecurrentCore:
     if isinstance(found, RecurrentCore):
         return found
     if not callable(found):
         raise LoadError(
-            f"{name} is {found!r}; expected a RecurrentCore, a class of such, or a class or function that "
-            "makes an hk.RNNCore."
+            f"{name} is {found!r}; expected {expected}, a class of such, or a class or function that makes "
+            "an hk.RNNCore."
         )
     if inspect.isclass(found) and issubclass(found, RecurrentCore):
         return _built(name, found)

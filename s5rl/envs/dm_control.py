@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, final
@@ -115,6 +116,8 @@ class DmControlState(NamedTuple):
     counters: np.ndarray
     """int64 [4]: the RandomState's position, whether it keeps a number, the steps of the episode, and whether
     the next step begins an episode."""
+    task: np.ndarray
+    """uint32 []: the CRC-32 of its name; tasks of one domain have states of one shape."""
 
 
 @final
@@ -210,6 +213,7 @@ class DmControl(dm_env.Environment):
                 ),
                 np.int64,
             ),
+            task=np.array(zlib.crc32(self._task.encode()), np.uint32),
         )
 
     def set_state(self, state: DmControlState) -> None:
@@ -220,7 +224,8 @@ class DmControl(dm_env.Environment):
         """
         import mujoco
 
-        if [np.shape(leaf) for leaf in state] != [leaf.shape for leaf in self.get_state()]:
+        own = self.get_state()
+        if [np.shape(leaf) for leaf in state] != [leaf.shape for leaf in own] or state[-1] != own.task:
             raise ValueError(f"state must be that of {self._task}, from get_state().")
         state = DmControlState(*(np.asarray(leaf) for leaf in state))
         position, has_gauss, num_steps, needs_reset = state.counters.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from s5rl.agents import Agent
@@ -55,6 +56,7 @@ def fit_to_memory(loop: Loop, agent: Agent, num_envs: int, budget: int, num_shar
         raise TypeError(f"memory_budget needs an agent that make_agent makes, got {agent!r}.")
     agent = dataclasses.replace(agent, microbatch_size=None)
     num_rows = agent.config.minibatch_size(num_envs)
+    num_shares = math.gcd(num_rows, num_shares)  # of replayed rows there may be any number
     needed = loop.memory_needed(agent)
     # An update may also go over all rows at once without a gradient, as PPO does for its values.
     guess = num_envs / num_shares * budget / needed.total

@@ -144,7 +144,9 @@ class HostLoop(Loop):
     def _update(self) -> dict[str, np.ndarray]:
         agent, rows = self._agent, self._rows
         params = _on_one_device(acting_params(agent, self._agent_state))
-        memory, timestep, num_steps = rows.memory, rows.timestep, rows.num_steps
+        # What acting returns lies on its device; so does what it begins with, else it is compiled twice.
+        memory = jax.device_put(rows.memory, self._layout.mesh.local_devices[0])
+        timestep, num_steps = rows.timestep, rows.num_steps
         unroll = Unroll(memory, (timestep,))
         for _ in range(agent.config.unroll_length):
             refuse_nan(timestep, f"in update {self._num_updates + 1}")

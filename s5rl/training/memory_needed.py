@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -67,10 +68,10 @@ def parse_bytes(name: str, size: int | str) -> int:
         number, unit = match.groups()
         num_bytes = int(float(number) * _UNITS.get(unit or "B", 0))
     else:
-        num_bytes = size if isinstance(size, int) and not isinstance(size, bool) else 0
+        num_bytes = int(size) if isinstance(size, Integral) and not isinstance(size, bool) else 0
     if num_bytes < 1:
         raise ValueError(
-            f'{name} must be a number of bytes of at least 1, or a text such as "8GiB" or "500MB", '
+            f'{name} must be an integer of at least 1, in bytes, or a text such as "8GiB" or "500MB", '
             f"got {size!r}."
         )
     return num_bytes

@@ -55,6 +55,26 @@ def describe_run(
     }
 
 
+def check_directory(path: Path, description: Description) -> None:
+    """Looks whether a run may use a folder, and changes nothing.
+
+    Args:
+      path: the folder, which need not be there.
+      description: what runs, from `describe_run`.
+
+    Raises:
+      RunDirectoryError: it holds another run, or what belongs to none; or it cannot be a folder.
+    """
+    try:
+        is_run = (path / RUN_FILE).exists()
+    except OSError as error:
+        raise _no_folder(path, error) from error
+    if is_run:
+        _compare(path, description)
+    else:
+        _check_is_free(path)
+
+
 @final
 class RunDirectory:
     """A folder in which one process at a time trains one run.
@@ -84,9 +104,7 @@ class RunDirectory:
         except Timeout as error:
             raise RunDirectoryError(f"another process trains in directory {self.path} now.") from error
         except OSError as error:
-            raise RunDirectoryError(
-                f"directory must be a folder that can be written to, got {self.path}: {error}."
-            ) from error
+            raise _no_folder(self.path, error) from error
         try:
             self._claim(description, num_steps)
         except BaseException:
@@ -132,10 +150,7 @@ class RunDirectory:
 
     def _claim(self, description: Description, num_steps: int) -> None:
         """Writes down what runs here; before that, compares it with what ran here."""
-        if (self.path / RUN_FILE).exists():
-            self._compare(description)
-        else:
-            self._check_is_free()
+        check_directory(self.path, description)
         about = {
             "versions": {"s5rl": version("s5rl"), "jax": jax.__version__},
             "num_steps": num_steps,
@@ -144,32 +159,7 @@ class RunDirectory:
         try:
             write_json(self.path / RUN_FILE, about)
         except OSError as error:
-            raise RunDirectoryError(
-                f"directory must be a folder that can be written to, got {self.path}: {error}."
-            ) from error
-
-    def _check_is_free(self) -> None:
-        tables = [path for table in (METRICS, EVALUATIONS) for path in table_paths(self.path, table)]
-        found = [path.name for path in (self.path / CHECKPOINTS_FOLDER, *tables) if path.exists()]
-        if found:
-            raise RunDirectoryError(
-                f"directory {self.path} holds {', '.join(found)} but no {RUN_FILE}: give a folder that is "
-                "new, or that of a run."
-            )
-
-    def _compare(self, description: Description) -> None:
-        stored = read_run(self.path)
-        lines = [
-            line for key, value in description.items() for line in differences(stored.get(key), value, key)
-        ]
-        if lines:
-            has_begun = (self.path / SUMMARY_FILE).exists()
-            raise RunDirectoryError(
-                f"directory {self.path} holds another run. Give another folder, or the settings of that run; "
-                + ("" if has_begun else "or remove the folder, which has no checkpoint yet; ")
-                + "these differ:\n  "
-                + "\n  ".join(lines)
-            )
+            raise _no_folder(self.path, error) from error
 
 
 def read_run(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -203,6 +193,33 @@ def read_num_updates(path: str | os.PathLike[str]) -> int:
         return int(json.loads(file.read_text())["updates"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunDirectoryError(f"{file} is damaged: {error}.") from error
+
+
+def _no_folder(path: Path, error: OSError) -> RunDirectoryError:
+    return RunDirectoryError(f"directory must be a folder that can be written to, got {path}: {error}.")
+
+
+def _check_is_free(path: Path) -> None:
+    tables = [file for table in (METRICS, EVALUATIONS) for file in table_paths(path, table)]
+    found = [file.name for file in (path / CHECKPOINTS_FOLDER, *tables) if file.exists()]
+    if found:
+        raise RunDirectoryError(
+            f"directory {path} holds {', '.join(found)} but no {RUN_FILE}: give a folder that is "
+            "new, or that of a run."
+        )
+
+
+def _compare(path: Path, description: Description) -> None:
+    stored = read_run(path)
+    lines = [line for key, value in description.items() for line in differences(stored.get(key), value, key)]
+    if lines:
+        has_begun = (path / SUMMARY_FILE).exists()
+        raise RunDirectoryError(
+            f"directory {path} holds another run. Give another folder, or the settings of that run; "
+            + ("" if has_begun else "or remove the folder, which has no checkpoint yet; ")
+            + "these differ:\n  "
+            + "\n  ".join(lines)
+        )
 
 
 def _read(path: str | os.PathLike[str], key: str) -> Any:

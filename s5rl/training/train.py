@@ -29,7 +29,7 @@ from s5rl.training.periodic_evaluation import PeriodicEvaluation
 from s5rl.training.processes import gather, is_first, on_first
 from s5rl.training.progress import show_line
 from s5rl.training.run import Run, Watch
-from s5rl.training.run_directory import RunDirectory, describe_run
+from s5rl.training.run_directory import RunDirectory, check_directory, describe_run
 from s5rl.types import EnvironmentSpec
 from s5rl.validation import check_number, check_positive
 
@@ -204,19 +204,21 @@ def train(
             seeds=seeds,
         )
     path = None if directory is None else Path(directory)
+    if path is not None:
+        on_first(lambda: check_directory(path, description))  # before anything is compiled
+    loop: Loop
+    if isinstance(target, JaxEnvironment):
+        loop = CompiledLoop(agent, target, num_envs, seeds, layout)
+    else:
+        loop = HostLoop(agent, target, seed, layout)
+    if budget is not None:
+        fit = fit_to_memory(loop, agent, num_envs, budget, num_shares=layout.num_shares)
+        if progress and is_first():
+            show_line(str(fit))
     run_directory = None
     if path is not None:
         run_directory = on_first(lambda: RunDirectory(path, description, num_steps))
     try:
-        loop: Loop
-        if isinstance(target, JaxEnvironment):
-            loop = CompiledLoop(agent, target, num_envs, seeds, layout)
-        else:
-            loop = HostLoop(agent, target, seed, layout)
-        if budget is not None:
-            fit = fit_to_memory(loop, agent, num_envs, budget, num_shares=layout.num_shares)
-            if progress and is_first():
-                show_line(str(fit))
         run = Run(
             loop,
             np.atleast_1d(seeds).tolist(),

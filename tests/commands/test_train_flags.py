@@ -13,7 +13,7 @@ import pytest
 from s5rl.agents import A2CConfig, PPOConfig
 from s5rl.agents.make_agent import ALGORITHMS
 from s5rl.commands import train as train_module
-from s5rl.commands.choices import CORES
+from s5rl.commands.choices import CORES, DEFAULT, PRESETS
 from s5rl.commands.counts import whole_number
 from s5rl.commands.environments import parse_options
 from s5rl.commands.settings import read_settings
@@ -57,7 +57,9 @@ def raiser(error):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "core"), [("a2c", "lstm"), *(("ppo", core) for core in CORES)], ids="-".join
+    ("algorithm", "core"),
+    [("a2c", "lstm"), ("muesli", "s5"), *(("ppo", core) for core in CORES)],
+    ids="-".join,
 )
 def test_help_shows_every_field_with_its_default(s5rl, algorithm, core):
     outcome = s5rl("train", "--help", "--algorithm", algorithm, "--core", core)
@@ -77,6 +79,11 @@ def test_help_shows_every_field_with_its_default(s5rl, algorithm, core):
         assert f"(default: {default})" in shown.partition(f" {flag}")[2] or field.name == "env", flag
     assert ("--td-lambda" in shown) == (algorithm == "a2c")
     assert "discount factor of a step" in shown  # from the docstring
+
+
+def test_help_names_every_algorithm_and_preset():
+    for name in (*ALGORITHMS, *PRESETS):
+        assert name in train_module.TrainFlags.__doc__ or name == DEFAULT
 
 
 def test_help_shows_the_defaults_of_a_preset(s5rl):
@@ -179,7 +186,7 @@ def test_other_numbers_are_no_counts(text):
         ("train memory_chain --env memory_length=2 --seed -1", "seed must be"),
         (
             "train memory_chain --env memory_length=2 --memory-budget much",
-            "memory_budget must be a number of bytes of at least 1, or a text such as",
+            "memory_budget must be an integer of at least 1, in bytes, or a text such as",
         ),
         ("resume nowhere", "directory nowhere holds no run"),
         ("evaluate nowhere", "directory nowhere holds no run"),

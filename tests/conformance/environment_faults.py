@@ -66,6 +66,16 @@ class BeginsWithMid(Little):
 
 @final
 @dataclasses.dataclass(frozen=True)
+class SometimesPaidAtFirst(Little):
+    """One beginning in ten has a reward, which belongs to no action."""
+
+    def reset(self, key):
+        state, timestep = super().reset(key)
+        return state, timestep._replace(reward=jnp.where(jax.random.uniform(key) < 0.1, 1.0, 0.0))
+
+
+@final
+@dataclasses.dataclass(frozen=True)
 class OtherState(Little):
     """`step` returns a state of another dtype."""
 

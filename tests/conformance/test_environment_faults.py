@@ -18,6 +18,7 @@ from s5rl.envs.popgym import ENVIRONMENTS
         (faults.Right(), set()),
         (faults.BeginsWithNone(), {1, 2, 3, 4, 6}),
         (faults.BeginsWithMid(), {1}),
+        (faults.SometimesPaidAtFirst(), {1}),
         (faults.OtherState(), {2, 3, 4, 6}),
         (faults.OutOfBounds(), {3}),
         (faults.OtherDtype(), {3}),
@@ -47,6 +48,8 @@ def test_those_of_popgym_pass(name):
 def test_what_is_wrong_is_told():
     laws = check_environment(faults.NeverEnds(), num_steps=20).laws
     assert "an episode that ends within num_steps=20 random actions" in str(laws[3].worst)
+    laws = check_environment(faults.SometimesPaidAtFirst(), num_steps=20).laws
+    assert "reward 0 at FIRST, got 1.0" in str(laws[0].worst)
     laws = check_environment(faults.OutOfBounds(), num_steps=20).laws
     assert "observation in the bounds of its spec, got numbers from 0.0 to 2.0" in str(laws[2].worst)
 

@@ -99,7 +99,13 @@ def test_other_names_are_refused(my_cores, name, message):
         (["check", "my_cores:instance"], 0, "All laws hold"),
         (["check", "my_cores:Late", "--input-size", "2", "--agents"], 1, "Laws that fail: 1, 2, 4."),
         (["check", "my_cores:nothing"], 2, "has no 'nothing'"),
+        (
+            ["check", "my_cores:number"],
+            2,
+            "is 3; expected a RecurrentCore, an Agent, a JaxEnvironment, a class",
+        ),
         (["check", "my_cores:unhashable"], 2, "Unhashable is not hashable"),
+        (["check", f"{HERE}/agent_faults.py:NoLogProb", "--agents"], 2, "NoLogProb is no core"),
         (["check", f"{HERE}/agent_faults.py:NoLogProb"], 1, "Laws that fail: 1."),
         (
             ["check", f"{HERE}/environment_faults.py:BeginsWithMid", "--num-steps", "20"],

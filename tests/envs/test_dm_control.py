@@ -116,9 +116,10 @@ def test_a_reset_changes_no_field_of_the_model_that_a_state_lacks(task):
 
 
 def test_a_state_of_another_task_is_refused():
-    state = make_dm_control("cartpole/swingup").get_state()
-    with pytest.raises(ValueError, match="state must be that of reacher/easy"):
-        make_dm_control("reacher/easy").set_state(state)
+    reacher = make_dm_control("reacher/easy")
+    for task in ("cartpole/swingup", "reacher/hard"):  # another model, and the same one with another target
+        with pytest.raises(ValueError, match="state must be that of reacher/easy"):
+            reacher.set_state(make_dm_control(task).get_state())
 
 
 def test_a_batch_is_stored_in_a_checkpoint_and_continued(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import final
 
 import dm_env
 import jax
@@ -10,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dm_control_tasks import ELIGIBLE_TASKS, lively_actions
+from dm_env import specs
 from environments import RandomWalk, assert_equal, conformance
 
 from s5rl.envs import (
     HELD_OUT_TASKS,
     TRAINING_TASKS,
+    JaxEnvironment,
     MemoryChain,
     ProjectedDmControl,
     ProjectedEnvironment,
@@ -27,6 +30,7 @@ from s5rl.envs.popgym import CartPole, Pendulum
 from s5rl.envs.projected import dm_control
 from s5rl.envs.projected.episodes import TaskSizes, draw_episode
 from s5rl.envs.projected.projections import semi_orthogonal
+from s5rl.types import next_timestep, restart
 
 needs_dm_control = pytest.mark.usefixtures("dm_control_installed")
 TASKS = ("cartpole/balance", "reacher/easy", "point_mass/hard")
@@ -191,6 +195,9 @@ def test_a_state_is_gone_back_to_in_another_episode_of_another_seed():
         assert_equal(other.step(action), stored.step(action))
     with pytest.raises(ValueError, match="state must be that of 1 tasks"):
         ProjectedDmControl(TASKS[:1]).set_state(state)
+    reacher = ProjectedDmControl(["reacher/hard"]).get_state()
+    with pytest.raises(ValueError, match="state must be that of reacher/easy"):
+        ProjectedDmControl(["reacher/easy"]).set_state(reacher)
 
 
 @needs_dm_control
@@ -272,6 +279,31 @@ def test_environments_in_jax_are_projected_alike(bootstrap):
         ends.add(float(expected.discount))
     assert played == {Pendulum, CartPole}
     assert 1.0 in ends  # the time limit was reached
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Uneven(JaxEnvironment):
+    """Its state is the action; in float32, low + (high - low) is above high."""
+
+    def reset(self, key):
+        return jnp.zeros(1), restart(jnp.zeros(1))
+
+    def step(self, state, action):
+        return action, next_timestep(0.0, action, terminated=False)
+
+    def observation_spec(self):
+        return specs.Array((1,), np.float32)
+
+    def action_spec(self):
+        return specs.BoundedArray((1,), np.float32, -0.3, 0.9)
+
+
+def test_in_jax_no_action_leaves_its_bounds():
+    environment = ProjectedEnvironment((Uneven(),), ProjectionSettings(scale=100.0))
+    state, _ = environment.reset(jax.random.key(0))
+    reached = {float(environment.step(state, sign * jnp.ones(2))[0].inner[0][0]) for sign in (-1.0, 1.0)}
+    assert reached == {float(np.float32(-0.3)), float(np.float32(0.9))}
 
 
 def test_in_jax_every_episode_draws_anew():

@@ -49,6 +49,15 @@ def test_only_the_first_run_compiles(loop, compiled):
     assert compiled(lambda: run(3, seed=7)) == []
 
 
+def test_a_run_on_the_host_acts_and_learns_by_one_program_each(compiled):
+    agent = small_agent("a2c", LEARNING_CORES["gru"], learning_rate=2e-5)
+    environments = [as_dm_env(ENVIRONMENT, index) for index in range(agent.config.num_envs)]
+    num_steps = 2 * agent.config.num_envs * agent.config.unroll_length
+    programs = compiled(lambda: train(agent, environments, num_steps))
+    for name in ("_act", "learn"):
+        assert sum(name in program for program in programs) == 1, programs
+
+
 @pytest.mark.parametrize("core", LEARNING_CORES.values(), ids=LEARNING_CORES.keys())
 def test_only_the_first_start_compiles(core, compiled):
     def start(seed):

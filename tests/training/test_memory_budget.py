@@ -12,7 +12,7 @@ from numerics import assert_close
 
 from s5rl.cores import ResettableS5Core
 from s5rl.envs import DmEnvBatch, as_dm_env
-from s5rl.training import train
+from s5rl.training import RunDirectoryError, train
 from s5rl.training.compiled_loop import CompiledLoop
 from s5rl.training.fit_to_memory import fit_to_memory
 from s5rl.training.host_loop import HostLoop
@@ -93,6 +93,12 @@ def test_the_largest_microbatch_that_fits_is_found_by_few_compilations(
     assert fit == (loop.agent.microbatch_size, num_rows, needed(loop.agent.microbatch_size))
 
 
+def test_microbatches_divide_rows_that_devices_do_not_share_evenly():
+    agent = bound("muesli", replay_fraction=0.24, replay_capacity=64)
+    fit = fit_to_memory(FormulaLoop(lambda size: 10 + (size or 64)), agent, 64, budget=60, num_shares=4)
+    assert fit == (42, 42, 52)  # 32 new rows, 10 replayed ones
+
+
 def budget_between(make_loop, agent):
     """A budget into which all rows at once do not fit."""
     loop = make_loop(agent)
@@ -145,7 +151,7 @@ def test_the_program_that_was_asked_about_is_the_one_that_runs(caplog):
     assert sum("_run_updates" in message for message in compiled) == 1, compiled
 
 
-def test_a_budget_that_cannot_be_met_is_refused_before_training(tmp_path):
+def test_a_budget_that_cannot_be_met_is_refused_before_training():
     agent, told = bound("a2c"), []
     with pytest.raises(ValueError, match="memory_budget") as refusal:
         train(agent, ENVIRONMENT, 1, memory_budget="100 kB", on_chunk=lambda *_: told.append(1))
@@ -155,17 +161,45 @@ def test_a_budget_that_cannot_be_met_is_refused_before_training(tmp_path):
     assert told == []
 
 
+def test_a_budget_that_cannot_be_met_claims_no_folder_and_changes_none(tmp_path):
+    agent = bound("a2c")
+    with pytest.raises(ValueError, match="memory_budget"):
+        train(agent, ENVIRONMENT, 1, memory_budget="1kB", directory=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    train(agent, ENVIRONMENT, 1, directory=tmp_path, progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="memory_budget"):
+        train(agent, ENVIRONMENT, 10_000, memory_budget="1kB", directory=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_is_compiled(tmp_path):
+    train(bound("a2c"), ENVIRONMENT, 1, directory=tmp_path, progress=False)
+    with pytest.raises(RunDirectoryError, match="holds another run"):  # not that the budget is too small
+        train(bound("a2c"), ENVIRONMENT, 1, seed=1, memory_budget="1kB", directory=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(8, 8), ("8", 8), ("8GiB", 8 * 1024**3), ("1.5 GB", 1_500_000_000), ("20kB", 20_000), ("3MiB", 3 * MIB)],
+    [
+        (8, 8),
+        (np.int64(8), 8),
+        ("8", 8),
+        ("8GiB", 8 * 1024**3),
+        ("1.5 GB", 1_500_000_000),
+        ("20kB", 20_000),
+        ("3MiB", 3 * MIB),
+    ],
 )
 def test_sizes_in_words(text, expected):
     assert parse_bytes("memory_budget", text) == expected
 
 
-@pytest.mark.parametrize("size", ["", "much", "8 G", "-1GiB", "1e9", 0, -5, 1.5, True, "0GiB", "8iB"])
+@pytest.mark.parametrize("size", ["", "much", "8 G", "-1GiB", "1e9", 0, -5, 8e9, True, "0GiB", "8iB"])
 def test_sizes_that_are_none_are_refused(size):
-    with pytest.raises(ValueError, match=r'memory_budget must be .* such as "8GiB" or "500MB", got'):
+    with pytest.raises(
+        ValueError, match=r'memory_budget must be an integer of .* such as "8GiB" or "500MB", got'
+    ):
         train(bound("a2c"), ENVIRONMENT, 1, memory_budget=size)
 
 

@@ -167,11 +167,13 @@ def test_another_number_of_processes_continues_a_run(results, tmp_path):
 
 def test_processes_that_want_different_runs_are_refused(tmp_path):
     cases = {"ppo": {"function": "trained", "algorithm": "ppo", "num_updates": 2}}
-    other = {"ppo": {**cases["ppo"], "algorithm": "ppo of 8 minibatches", "num_updates": 3, "seed": 4}}
+    settings = {"algorithm": "ppo of 8 minibatches", "num_updates": 3, "seed": 4, "memory_budget": "1GiB"}
+    other = {"ppo": {**cases["ppo"], **settings}}
     for result in run_processes("2x1", tmp_path, cases, process_1=other):
         (message,) = result["ppo"]
         assert "all processes must train the same run, but these differ" in str(message)
         assert "num_steps: 128 in process 0, 192 in process 1" in str(message)
+        assert "memory_budget: None in process 0, 1073741824 in process 1" in str(message)
         assert "seeds: [0] in process 0, [4] in process 1" in str(message)
         assert "agent.config.num_minibatches: 2 in process 0, 8 in process 1" in str(message)
 

@@ -228,7 +228,7 @@ def test_what_cannot_be_imported_again_is_refused_before_anything_is_written(tmp
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    for directory in (tmp_path / "file", tmp_path / "file" / "run", "/proc/run"):
+    for directory in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("x" * 300), "/proc/run"):
         with pytest.raises(RunDirectoryError, match="directory must be a folder that can be written to, got"):
             run(directory)
     (tmp_path / "metrics.csv").write_text("mine")

@@ -153,7 +153,8 @@ def _to_inner(spec: specs.BoundedArray, projected: Array) -> Any:
         return jnp.argmax(projected).astype(spec.dtype)
     low, high = spec.minimum, spec.maximum
     unit = jnp.clip(projected, -1.0, 1.0).reshape(spec.shape)
-    return (low + (unit + 1.0) / 2.0 * (high - low)).astype(spec.dtype)
+    stretched = low + (unit + 1.0) / 2.0 * (high - low)
+    return jnp.clip(stretched, low, high).astype(spec.dtype)  # rounded, low + (high - low) may pass high
 
 
 def _sizes(environment: JaxEnvironment) -> tuple[int, int]:
