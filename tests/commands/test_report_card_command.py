@@ -14,16 +14,19 @@ FAULTS = Path(__file__).parents[1] / "conformance" / "faults.py"
 
 
 def test_the_command_shows_what_a_faulty_core_lets_through(s5rl, tmp_path):
-    words = f"--core {FAULTS}:IgnoredFlags --tasks chain/1 --num-seeds 1 --num-steps 2048 --directory"
+    words = (
+        f"--core {FAULTS}:IgnoredFlags --tasks chain/1 --num-seeds 1 --seed 3 --num-steps 2048 --directory"
+    )
     outcome = s5rl("report-card", *words.split(), tmp_path)
     assert outcome.status == 0, outcome.complaint
     (card,) = read_cards(tmp_path)
-    assert card.core == "IgnoredFlags now"
+    assert (card.core, card.seed) == ("IgnoredFlags now", 3)
     assert card.contamination.outputs > 1e-3
     assert card.contamination.gradients > 1e-3
     assert np.isfinite(card.scores[0].mean)
     assert card.costs.act_microseconds > 0
-    assert card.costs.update_microseconds > card.costs.act_microseconds
+    assert card.costs.update_microseconds > 20 * card.costs.act_microseconds  # of 4096 slots and one step
+    assert (card.costs.parameters, card.costs.state) == (64 * 4, 4)
     lines = outcome.shown.splitlines()
     (line,) = (line for line in lines if line.startswith("contamination: outputs"))
     assert float(line.split()[2]) > 1e-3

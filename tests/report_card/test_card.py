@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 
 import pytest
 
@@ -50,9 +51,16 @@ def test_a_rung_is_solved_by_the_mean_over_seeds():
 
 
 def test_cards_are_read_as_they_were_written(tmp_path):
-    cards = [card_of(chain_1=1.0, noise_0=0.25), card_of(chain_4=-0.5)._replace(core="yours", seed=7)]
+    two_seeds = (TaskScore("chain/4", (-0.5, 0.5)),)
+    cards = [
+        card_of(chain_1=1.0, noise_0=0.25),
+        card_of()._replace(core="yours", seed=7, scores=two_seeds),
+    ]
     files = write_cards(cards, tmp_path / "new")
     assert read_cards(tmp_path / "new") == cards
+    with files[0].open() as text:
+        seeds = [(row["core"], row["seed"]) for row in csv.DictReader(text)]
+    assert seeds == [("mine", "0"), ("mine", "0"), ("yours", "7"), ("yours", "8")]
     files[0].write_text("core,task\n")
     with pytest.raises(ValueError, match="must have the columns core, task, seed, score"):
         read_cards(tmp_path / "new")
@@ -90,6 +98,16 @@ def test_by_the_stored_cards_the_ladder_tells_memories_from_none():
         assert cards[name].recall_horizon() >= 4
         assert cards[name].recall_horizon("distractors") >= 16
     assert len({card.recall_horizon() for card in cards.values()}) >= 3
+
+
+@pytest.mark.slow
+def test_other_seeds_give_other_scores():
+    make = functools.partial(
+        make_report_card, SMALL_CORES["feed_forward"], "", select_tasks(["chain/16"]), num_steps=4096
+    )
+    first, second = (make(seed=seed).scores[0].scores for seed in (0, 1))
+    assert first != second
+    assert first[1:] == pytest.approx(second[:2])  # seeds 1 and 2, in both
 
 
 @pytest.mark.slow

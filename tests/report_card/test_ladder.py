@@ -52,6 +52,15 @@ def test_the_easiest_rung_needs_no_memory_and_an_episode_fits_into_an_unroll():
     assert max(lengths) + 1 <= CONFIG.unroll_length  # with the dead slot
 
 
+def test_a_size_is_what_its_family_says():
+    for task in LADDER:
+        number = {"chain": "memory_length", "distractors": "memory_length", "noise": "noise"}.get(task.family)
+        if number:
+            assert getattr(task.environment, number) == task.size
+    (noise,) = select_tasks(["noise"])
+    assert noise.optimum == pytest.approx(0.9545, abs=1e-4)  # two standard deviations: 95.45 %
+
+
 def test_words_choose_rungs_in_the_order_of_the_ladder():
     assert select_tasks(()) == LADDER
     assert [task.name for task in select_tasks(("noise", "chain/4"))] == ["chain/4", "noise/0.5"]
