@@ -46,6 +46,8 @@ class A2CConfig(ActorCriticConfig):
 class A2CAgent(ActorCriticAgent):
     """A2C around any core.
 
+        L = mean(-log pi(a_t) sg(e_t) + value_cost e_t^2 - entropy_cost H_t),    e_t the TD(lambda) error
+
     Attributes:
       config: the settings.
 
@@ -67,10 +69,7 @@ class A2CAgent(ActorCriticAgent):
         return self._descend(state, gradients), {**metrics, "gradient_norm": global_norm(gradients)}
 
     def _loss(self, params: Params, trajectory: Trajectory) -> tuple[Array, dict[str, Array]]:
-        """Returns the loss, a mean over live slots.
-
-        L = mean(-log pi(a_t) sg(e_t) + value_cost e_t^2 - entropy_cost H_t),    e_t the TD(lambda) error
-        """
+        """Returns the loss, a mean over live slots, and its parts."""
         timesteps = trajectory.timesteps
         chex.assert_rank(timesteps.step_type, 2)
         evaluated = self._evaluate(params, trajectory)

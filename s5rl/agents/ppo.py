@@ -166,6 +166,11 @@ class _Progress(NamedTuple):
 class PPOAgent(ActorCriticAgent):
     """PPO around any core.
 
+        L = mean(-min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t) + value_cost (v_t - G_t)^2
+                 - entropy_cost H_t),    r_t = pi(a_t) / pi_old(a_t)
+
+    A_t is the generalised advantage estimate and G_t = A_t + v_old; both stay fixed during an update.
+
     A minibatch holds whole sequences. Each is unrolled with the current parameters from the memory that its
     actor had before the first slot, and reset where the actor reset it: before the first gradient step,
     learning computes the probabilities that acting computed, and every ratio is 1. The memory before a
@@ -329,11 +334,7 @@ class PPOAgent(ActorCriticAgent):
         return self._descend(state, gradients), {**metrics, "gradient_norm": global_norm(gradients)}
 
     def _loss(self, params: Params, minibatch: Sequences) -> tuple[Array, dict[str, Array]]:
-        """Returns the loss, a mean over the live slots of a minibatch.
-
-        L = mean(-min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t) + value_cost (v_t - G_t)^2
-                 - entropy_cost H_t)
-        """
+        """Returns the loss, a mean over the live slots of a minibatch, and its parts."""
         config, live = self.config, minibatch.live
         evaluated = self._evaluate(params, minibatch)
         # Selected before exp: an overflow in a dead slot would make the gradient NaN.

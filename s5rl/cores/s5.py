@@ -26,7 +26,11 @@ from s5rl.validation import check_bool, check_choice, check_number, check_positi
 class ResettableS5Core(DiagonalCore):
     """Stacked S5 layers with resets inside the parallel scan.
 
-    Inputs of another width than `model_size` are first projected linearly.
+        x_t = Lambda_bar x'_{t-1} + B_bar u_t,    y_t = 2 Re(C x_t) + D u_t
+
+    x'_{t-1} is 0 where `should_reset[t]` is set, and x_{t-1} elsewhere. Lambda_bar, diagonal and complex, and
+    B_bar discretise a model in continuous time with learned time steps. Inputs of another width than
+    `model_size` are first projected linearly.
 
     Attributes:
       state_size: number N of real states of a layer: N / 2 complex modes, each a pair of floats.
