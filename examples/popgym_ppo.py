@@ -1,10 +1,10 @@
 """PPO on POPGym: which memories solve which tasks, as in Table 2 of the paper.
 
 The default is small: two easy tasks, three memories, minutes on a CPU. With `--environments
-RepeatPreviousHard --num-steps 3e6` it is the paper's clearest result, the card of 64 turns ago, in minutes
-a memory. `--paper` is the setting of the paper (Lu et al. 2023, Table 2 and Table 4): five hard tasks,
-eight seeds, 15 million steps each; take a GPU for it. Every run has a folder, so that a second call goes on
-where the first one was stopped, and a row a seed in results.csv.
+RepeatPreviousHard --num-steps 3e6` it is the paper's clearest result, the 64th latest card, in minutes a
+memory. `--paper` is the setting of the paper (Lu et al. 2023, Table 2 and Table 4): five hard tasks, eight
+seeds, 15 million steps each; take a GPU for it. Every run has a folder, so that a second call goes on where
+the first one was stopped, and a row a seed in results.csv.
 """
 
 from __future__ import annotations

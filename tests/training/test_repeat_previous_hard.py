@@ -1,6 +1,6 @@
 """The paper's clearest result, the last column of Table 2, at the size of examples/popgym_ppo.py.
 
-S5 names the card of 64 turns ago; a GRU and the memoryless core stay where guessing leads.
+S5 names the 64th latest card; a GRU and the memoryless core stay where guessing leads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NUM_STEPS = 3_000_000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("core", ["s5", "gru", "feed_forward"])
-def test_only_s5_names_the_card_of_64_turns_ago(core, monkeypatch):
+def test_only_s5_names_the_64th_latest_card(core, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
     example = importlib.import_module("popgym_ppo")
     environment = make_environment("popgym/RepeatPreviousHard")
