@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from numbers import Integral
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ def parse_bytes(name: str, size: int | str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w+)?", size.strip()) if isinstance(size, str) else None
     if match is not None:
         number, unit = match.groups()
-        num_bytes = int(float(number) * _UNITS.get(unit or "B", 0))
+        num_bytes = int(Fraction(number) * _UNITS.get(unit or "B", 0))
     else:
         num_bytes = int(size) if isinstance(size, Integral) and not isinstance(size, bool) else 0
     if num_bytes < 1:

@@ -186,6 +186,7 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_compiled(tmp_path
         (np.int64(8), 8),
         ("8", 8),
         ("8GiB", 8 * 1024**3),
+        ("1" + 400 * "0" + "B", 10**400),
         ("1.5 GB", 1_500_000_000),
         ("20kB", 20_000),
         ("3MiB", 3 * MIB),
