@@ -84,8 +84,8 @@ def test_equals_a_masked_softmax_over_the_whole_sequence(window, gating):
         cut = 3
         early, warm = unroll(params, inputs[:cut], core.initial_state(BATCH_SIZE), flags[:cut])
         late, last = unroll(params, inputs[cut:], warm, flags[cut:])
-    assert_close(jnp.concatenate([early, late]), expected, X64)
-    assert_close(last, final, X64)
+        assert_close(jnp.concatenate([early, late]), expected, X64)
+        assert_close(last, final, X64)
 
 
 def test_steps_equal_a_masked_softmax_over_the_whole_sequence():

@@ -313,7 +313,7 @@ def test_an_input_that_is_held_for_a_time_is_one_input_with_that_time():
         params = random_params(plain, 5)
         outputs, final_state = jax.jit(plain.unroll)(params, held, states, held_flags)
         actual = jax.jit(timed.unroll)(params, with_times(inputs, times[:, None]), states, flags)
-    assert_close(actual, (outputs[ends], final_state), X64)
+        assert_close(actual, (outputs[ends], final_state), X64)
 
 
 def test_gradients_reach_the_times():

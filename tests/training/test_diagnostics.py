@@ -20,7 +20,7 @@ from diagnostics import (
 from s5rl.training import train
 
 ENVIRONMENT = KnownValues()
-NUM_STEPS = {"a2c": 2000 * 64, "ppo": 2000 * 64, "muesli": 1000 * 64}
+NUM_STEPS = {"a2c": 2000 * 64, "ppo": 2500 * 64, "muesli": 1000 * 64}
 
 
 def test_every_class_of_core_is_tried():
