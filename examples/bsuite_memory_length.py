@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
+from flags import wrong_flags_refused
 from memory_length_results import (
     Row,
     add_columns,
@@ -136,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     try:
         default = FULL if "--full" in arguments else Settings()
-        settings = tyro.cli(Settings, description=__doc__, args=arguments, default=default)
+        with wrong_flags_refused():
+            settings = tyro.cli(Settings, description=__doc__, args=arguments, default=default)
         jobs = plan(settings)
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import matplotlib.style
 import numpy as np
 import tyro
+from flags import wrong_flags_refused
 from matplotlib.figure import Figure
 
 from s5rl import load_policy
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: the words of the command line, by default those of the process.
     """
-    settings = tyro.cli(Settings, args=arguments, description=__doc__)
+    with wrong_flags_refused():
+        settings = tyro.cli(Settings, args=arguments, description=__doc__)
     os.environ.setdefault("MUJOCO_GL", "egl")  # before the first environment, which turns drawing off else
     environment = ProjectedDmControl((settings.task,), seed=settings.seed)
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from flags import wrong_flags_refused
 from rich.console import Console
 from rich.table import Table
 
@@ -122,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     default = paper_settings() if "--paper" in words else Settings()
-    settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
+    with wrong_flags_refused():
+        settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
     cores = PAPER_CORES if settings.paper else SMALL_CORES
     unknown = [name for name in settings.cores if name not in cores]
     if unknown:

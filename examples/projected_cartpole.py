@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from flags import wrong_flags_refused
 from rich.console import Console
 from rich.table import Table
 
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
       arguments: the words of the command line, by default those of the process.
     """
-    settings = tyro.cli(Settings, args=arguments, description=__doc__)
+    with wrong_flags_refused():
+        settings = tyro.cli(Settings, args=arguments, description=__doc__)
     console = Console()
     environment = projected(settings)
     results = {}

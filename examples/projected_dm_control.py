@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from flags import wrong_flags_refused
 from rich.console import Console
 from rich.table import Table
 
@@ -167,7 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     default = paper_settings() if "--paper" in words else Settings()
-    settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
+    with wrong_flags_refused():
+        settings = tyro.cli(Settings, args=words, default=default, description=__doc__)
     check_folder(settings)
     console = Console()
     tasks = [(task, "train") for task in settings.tasks] + [(task, "test") for task in settings.held_out]

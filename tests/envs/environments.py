@@ -120,18 +120,6 @@ def assert_equal(left: Any, right: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(_data(a), _data(b), strict=True), left, right)
 
 
-def assert_equal_but_for_rounding(left: Any, right: Any) -> None:
-    """As `assert_equal`, but for the last bits of floats: in a batch, XLA may round noise in another way."""
-
-    def compare(a: Any, b: Any) -> None:
-        a, b = _data(a), _data(b)
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        is_float = np.issubdtype(a.dtype, np.floating)
-        np.testing.assert_allclose(a, b, **({"rtol": 1e-6, "atol": 1e-7} if is_float else {"rtol": 0}))
-
-    jax.tree.map(compare, left, right)
-
-
 def _data(leaf: Any) -> np.ndarray:
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from dm_env import specs
-from environments import ENVIRONMENTS, RandomWalk, assert_equal_but_for_rounding, random_actions
+from environments import ENVIRONMENTS, RandomWalk, assert_equal, random_actions
 
 from s5rl.envs import (
     DmEnvBatch,
@@ -31,7 +31,7 @@ def test_equals_the_vmapped_stream_row_by_row(environment):
     assert batch.num_envs == 3
     timestep = batch.reset()
     for seed in range(20):
-        assert_equal_but_for_rounding(timestep, jax.device_get(streams.timestep))
+        assert_equal(timestep, jax.device_get(streams.timestep))
         actions = random_actions(environment.action_spec(), seed, (3,))
         timestep, streams = batch.step(actions), advance(streams, actions)
     assert int(streams.num_episodes.min()) > 2

@@ -13,7 +13,6 @@ from environments import (
     ENVIRONMENTS,
     RandomWalk,
     assert_equal,
-    assert_equal_but_for_rounding,
     conformance,
     random_actions,
 )
@@ -54,7 +53,7 @@ def test_walks_the_stream(environment):
     spec = environment.observation_spec()
     timestep = adapted.reset()
     for seed in range(25):
-        assert_equal_but_for_rounding(from_dm_env(timestep, spec), jax.device_get(stream.timestep))
+        assert_equal(from_dm_env(timestep, spec), jax.device_get(stream.timestep))
         action = random_actions(environment.action_spec(), seed)
         timestep, stream = adapted.step(action), advance(environment, stream, action)
 

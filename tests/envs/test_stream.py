@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dm_env import specs
-from environments import ENVIRONMENTS, assert_equal, assert_equal_but_for_rounding, random_actions
+from environments import ENVIRONMENTS, assert_equal, random_actions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +60,7 @@ def test_equals_a_loop_in_python(environment):
             state, timestep = step(state, jax.tree.map(lambda leaf, t=t: leaf[t - 1], actions))
             steps += 1
         step_type = dm_env.StepType(int(timestep.step_type))
-        assert_equal_but_for_rounding(jax.tree.map(lambda leaf, t=t: leaf[t], timesteps), timestep)
+        assert_equal(jax.tree.map(lambda leaf, t=t: leaf[t], timesteps), timestep)
         assert (int(streams.num_episodes[t]), int(streams.num_steps[t])) == (episodes, steps)
     assert episodes > 2
 
